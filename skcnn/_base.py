@@ -1,0 +1,668 @@
+"""The estimator: validate, encode y, build, fit, predict."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scipy.special import log_softmax, softmax
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from skorch.helper import predefined_split
+from torch import Tensor, nn
+
+from skcnn._validation import (
+    Interval,
+    StrOptions,
+    check_sample_weight,
+    validate_parameter_constraints,
+)
+from skcnn.images import (
+    ArrayImages,
+    DatasetImages,
+    PixelRange,
+    as_array,
+    check_finite,
+    dataset_labels,
+    first_image,
+    infer_layout,
+    is_dataset,
+    scan_images,
+)
+from skcnn.training.augmentation import AUGMENTATIONS
+from skcnn.training.batches import BatchIterator, LabelledImages
+from skcnn.training.callbacks import training_callbacks
+from skcnn.training.devices import cpu_threads, resolve_device, resolve_precision
+from skcnn.training.net import ImageClassifierNet, last_layer
+from skcnn.training.optimizers import LR_SCHEDULES, OPTIMIZERS, optimizer_settings
+from skcnn.training.preprocessing import Preprocessing
+from skcnn.training.reproducibility import seeded_generators
+from skcnn.training.splitting import Rows, canonical_rows, hold_out
+
+Images = ArrayImages | DatasetImages
+
+# How arrays are checked. Pixels are looked at in chunks, later, so that none is looked at twice.
+_CHECKS = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": False}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ImageClassifier(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
+):
+    """Base of the classifiers: everything but the network.
+
+    A subclass adds its network's parameters, as dataclass fields with their constraints, and
+    implements `_make_module` and `_smallest_side`.
+    """
+
+    lr: float = 1e-3
+    batch_size: int = 128
+    max_epochs: int = 20
+    optimizer: str | type[torch.optim.Optimizer] = "adam"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    lr_schedule: str | Callable | None = "cosine"
+    early_stopping: bool = True
+    patience: int = 6
+    validation_fraction: float = 0.1
+    image_shape: tuple[int, ...] | None = None
+    image_size: int | Literal["auto"] = "auto"
+    normalize: bool = True
+    augment: str | Callable | None = None
+    label_smoothing: float = 0.0
+    class_weight: dict | str | None = None
+    precision: str = "auto"
+    compile: bool = False
+    device: str | torch.device = "auto"
+    callbacks: Sequence | None = None
+    n_threads: int | None = None
+    warm_start: bool = False
+    random_state: int | np.random.RandomState | None = None
+    verbose: int = 0
+
+    # No annotation: a parameter it must not become.
+    _parameter_constraints = {  # noqa: RUF012
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), type],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "lr_schedule": [StrOptions(set(LR_SCHEDULES)), callable, None],
+        "early_stopping": ["boolean"],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "image_shape": [tuple, list, None],
+        "image_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "normalize": ["boolean"],
+        "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "class_weight": [StrOptions({"balanced"}), dict, None],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "compile": ["boolean"],
+        "device": [str, torch.device],
+        "callbacks": [list, tuple, None],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # What a subclass says of its network -----------------------------------------------------
+
+    def _make_module(
+        self, in_channels: int, n_classes: int, input_size: tuple[int, int]
+    ) -> nn.Module:
+        """Network with random weights, for images of `input_size` (H, W)."""
+        raise NotImplementedError
+
+    def _smallest_side(self) -> int:
+        """Smallest side of an image, in pixels, that the network takes."""
+        raise NotImplementedError
+
+    def _choose_input_size(self, image_shape: tuple[int, int, int]) -> tuple[int, int]:
+        """Height and width that the network sees, for images of `image_shape` (C, H, W)."""
+        smallest = self._smallest_side()
+        if self.image_size == "auto":
+            return max(image_shape[1], smallest), max(image_shape[2], smallest)
+        if self.image_size < smallest:
+            raise ValueError(
+                f"The 'image_size' parameter of {self._name} must be 'auto' or at least "
+                f"{smallest}, the smallest side that its network takes; got {self.image_size} "
+                "instead."
+            )
+        return self.image_size, self.image_size
+
+    # Fitting ---------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+    ) -> ImageClassifier:
+        """Train the network.
+
+        If anything goes wrong, or on Ctrl-C, the estimator stays as it was.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
+            Images: an array, a tensor, a list of arrays or PIL images, a DataFrame of pixels, or a
+            torch ``Dataset`` of (image, label) with ``y=None``. uint8 is divided by 255; floats
+            are taken as they are.
+        y : array-like of shape (n,)
+            Labels of any type.
+        sample_weight : array-like of shape (n,), default=None
+            Weight of each image in losses and accuracies. A whole number k stands for k copies of
+            the image, and 0 for none.
+        X_val, y_val : array-like, default=None
+            Images and labels to validate on; none of X is then set aside.
+
+        Returns
+        -------
+        self : ImageClassifier
+            Fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not allowed, or X and y are no labelled images.
+        DivergenceError
+            If the loss becomes NaN or infinite.
+        """
+        return self._fit(
+            X, y, sample_weight, X_val, y_val, continued=self.warm_start and hasattr(self, "net_")
+        )
+
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
+    ) -> ImageClassifier:
+        """Train for one epoch, at the constant rate `lr`, with nothing set aside.
+
+        If anything goes wrong, or on Ctrl-C, the estimator stays as it was.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
+            Images, as for `fit`. Those of the first call also give the mean and the spread that
+            normalise all that come.
+        y : array-like of shape (n,)
+            Labels.
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever come; needed at the first call, unless y has them all.
+        sample_weight : array-like of shape (n,), default=None
+            Weight of each image in the loss.
+
+        Returns
+        -------
+        self : ImageClassifier
+            Estimator, trained further.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is not allowed, X and y are no labelled images, or y has a label that
+            is not in `classes_`.
+        DivergenceError
+            If the loss becomes NaN or infinite.
+        """
+        return self._fit(
+            X,
+            y,
+            sample_weight,
+            continued=hasattr(self, "net_"),
+            incremental=True,
+            classes=classes,
+        )
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        X_val: Any = None,
+        y_val: Any = None,
+        *,
+        continued: bool,
+        incremental: bool = False,
+        classes: Any = None,
+    ) -> ImageClassifier:
+        with self._unchanged_on_error():
+            self._check_parameters()
+            device = resolve_device(self.device, self._name)
+            random_state = check_random_state(self.random_state)
+            split_seed, seed = random_state.randint(np.iinfo(np.int32).max, size=2)
+
+            images = self._check_images(X, reset=not continued)
+            y = dataset_labels(X) if y is None and is_dataset(X) else y
+            targets = self._check_targets(y, len(images), continued, classes)
+            weights = _check_weights(sample_weight, len(images))
+            scan = scan_images(images)
+            # A Dataset may give other pixels each time: its rows keep the order that they have.
+            keys = scan.keys if isinstance(images, ArrayImages) else np.arange(len(images))
+            rows = canonical_rows(keys, targets, weights)
+            self._check_several_classes(self.classes_ if incremental else np.unique(rows.targets))
+            if X_val is not None or y_val is not None:
+                validation = self._check_validation_data(X_val, y_val)
+            elif self.early_stopping and not incremental:
+                rows, held_out = hold_out(rows, self.validation_fraction, int(split_seed))
+                validation = held_out and self._labelled(images, held_out)
+            else:
+                validation = None
+            training = self._labelled(images, rows)
+
+            n_epochs_before = self.n_epochs_ if continued else 0
+            with (
+                cpu_threads(self.n_threads),
+                seeded_generators(int(seed + n_epochs_before) % 2**32, device),
+            ):
+                if continued:
+                    module = copy.deepcopy(self.module_)
+                    preprocessing = self.net_.preprocessing
+                else:
+                    self._pixel_range = scan.pixel_range
+                    self.input_size_ = self._choose_input_size(self.image_shape_)
+                    module = self._make_module(
+                        self.image_shape_[0], len(self.classes_), self.input_size_
+                    )
+                    statistics = scan.mean_and_std(rows.index) if self.normalize else ()
+                    preprocessing = partial(Preprocessing, self.input_size_, *statistics)
+                net = self._make_net(
+                    module, preprocessing, device, training, validation, incremental
+                )
+                if continued and incremental:
+                    _carry_over_optimizer(self.net_, net)
+                net.partial_fit(training)
+            self._keep(net, self.history_ if continued else [])
+        return self
+
+    @contextlib.contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        """Put all attributes back if the block fails or is interrupted."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _make_net(
+        self,
+        module: nn.Module,
+        preprocessing: Callable[[], Preprocessing],
+        device: torch.device,
+        training: LabelledImages,
+        validation: LabelledImages | None,
+        incremental: bool,
+    ) -> ImageClassifierNet:
+        optimizer, settings = optimizer_settings(
+            self.optimizer, momentum=self.momentum, weight_decay=self.weight_decay, device=device
+        )
+        max_epochs = 1 if incremental else self.max_epochs
+        callbacks = training_callbacks(
+            max_epochs=max_epochs,
+            early_stopping=self.early_stopping and validation is not None,
+            patience=self.patience,
+            lr_schedule=None if incremental else self.lr_schedule,
+            lr=self.lr,
+            steps_per_epoch=len(BatchIterator(training, self.batch_size, shuffle=True)),
+            progress_bar=self.verbose == 1,
+        )
+        net = ImageClassifierNet(
+            module,
+            preprocessing=preprocessing,
+            augment=AUGMENTATIONS.get(self.augment, self.augment),
+            precision=resolve_precision(self.precision, device),
+            compile_training=self.compile,
+            criterion=nn.CrossEntropyLoss,
+            criterion__reduction="none",
+            criterion__label_smoothing=self.label_smoothing,
+            optimizer=optimizer,
+            **{f"optimizer__{name}": value for name, value in settings.items()},
+            lr=self.lr,
+            batch_size=self.batch_size,
+            max_epochs=max_epochs,
+            train_split=None if validation is None else predefined_split(validation),
+            classes=np.arange(len(self.classes_)),
+            callbacks=[*callbacks, *(self.callbacks or ())],
+            verbose=int(self.verbose > 1),
+            device=device,
+        )
+        return net.initialize()
+
+    def _keep(self, net: ImageClassifierNet, earlier: list[dict]) -> None:
+        """Set the fitted attributes, and let go of what only training needed."""
+        net.train_split = None  # it holds the validation images
+        new = [
+            {
+                name: value
+                for name, value in epoch.items()
+                if name != "batches" and not name.endswith("_batch_count")
+            }
+            for epoch in net.history
+        ]
+        n_before = len(earlier)
+        for epoch in new:
+            epoch["epoch"] += n_before
+        stopping = dict(net.callbacks_).get("early_stopping")
+        if stopping is None:
+            best_epoch = len(new)
+        else:
+            best_epoch = stopping.best_epoch_
+            stopping.best_model_weights_ = None
+        self.net_ = net
+        self.history_ = [*earlier, *new]
+        self.n_epochs_ = len(self.history_)
+        self.best_epoch_ = n_before + best_epoch
+        self.precision_ = net.precision
+
+    # Checks of what comes in -------------------------------------------------------------------
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _check_parameters(self) -> None:
+        validate_parameter_constraints(
+            self._parameter_constraints, self.get_params(deep=False), self._name
+        )
+        if isinstance(self.optimizer, type) and not issubclass(
+            self.optimizer, torch.optim.Optimizer
+        ):
+            raise ValueError(
+                f"The 'optimizer' parameter of {self._name} must be one of {sorted(OPTIMIZERS)} "
+                f"or a subclass of torch.optim.Optimizer; got {self.optimizer!r} instead."
+            )
+
+    def _check_images(self, X: Any, *, reset: bool = False, name: str = "X") -> Images:
+        """Source of the images in X; with `reset`, their layout becomes the one to expect."""
+        if is_dataset(X):
+            row_shape, source = first_image(X).shape, DatasetImages
+            if reset:
+                vars(self).pop("feature_names_in_", None)
+        else:
+            X, source = as_array(X), ArrayImages
+            if reset or (len(self._layout.row_shape) == 1 and getattr(X, "ndim", 2) <= 2):
+                X = validate_data(self, X, reset=reset, **_CHECKS)
+            else:
+                X = check_array(X, input_name=name, estimator=self, **_CHECKS)
+            row_shape = X.shape[1:]
+        if reset:
+            self._layout = infer_layout(row_shape, self.image_shape, self._name)
+            self.image_shape_ = self._layout.shape
+            self.n_features_in_ = int(np.prod(row_shape))
+        elif row_shape != self._layout.row_shape:
+            raise ValueError(
+                f"{name} must have images of the shape that {self._name} was fitted on, "
+                f"{self._layout.row_shape}; got {tuple(row_shape)} instead. Resize or reshape "
+                "them."
+            )
+        return source(X, self._layout)
+
+    def _check_targets(
+        self, y: Any, n_images: int, continued: bool = True, classes: Any = None
+    ) -> np.ndarray:
+        """Class index of every label; unless `continued`, sets `classes_`."""
+        y = validate_data(self, y=as_array(y))
+        check_classification_targets(y)
+        if len(y) != n_images:
+            raise ValueError(
+                f"y must have one label for each image; got {len(y)} labels for {n_images} images "
+                "instead: inconsistent numbers of samples."
+            )
+        if not continued:
+            self.classes_ = LabelEncoder().fit(y if classes is None else classes).classes_
+        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            raise ValueError(
+                f"The 'classes' parameter of partial_fit must be that of the first call, "
+                f"{self.classes_}; got {classes} instead."
+            )
+        encoder = LabelEncoder()
+        encoder.classes_ = self.classes_
+        unknown = np.setdiff1d(y, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"y must only have labels that {self._name} knows, {self.classes_}; got {unknown} "
+                "as well. Name all labels in 'classes' at the first partial_fit, or fit anew."
+            )
+        return encoder.transform(y)
+
+    def _check_several_classes(self, classes: np.ndarray) -> None:
+        if len(classes) < 2:
+            raise ValueError(
+                f"{self._name} must have images of at least 2 classes to learn from; got 1 class "
+                "instead, counting images of positive sample weight."
+            )
+
+    def _check_validation_data(self, X_val: Any, y_val: Any) -> LabelledImages:
+        if X_val is None or (y_val is None and not is_dataset(X_val)):
+            missing = "X_val" if X_val is None else "y_val"
+            raise ValueError(f"X_val and y_val must be given together; got {missing}=None instead.")
+        images = self._check_images(X_val, name="X_val")
+        y_val = dataset_labels(X_val) if y_val is None else y_val
+        targets = self._check_targets(y_val, len(images))
+        scan_images(images, "X_val")
+        return self._labelled(images, canonical_rows(np.arange(len(images)), targets, None))
+
+    def _labelled(self, images: Images, rows: Rows) -> LabelledImages:
+        """Rows of `images`, each weighing as its sample times as its class."""
+        weights = rows.weights
+        if self.class_weight is not None:
+            of_class = compute_sample_weight(self.class_weight, self.classes_[rows.targets])
+            weights = of_class if weights is None else weights * of_class
+        return LabelledImages(images, rows.index, rows.targets, weights)
+
+    # Predicting ------------------------------------------------------------------------------
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the labels of images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
+            Images, of the shape and on the scale that `fit` saw.
+
+        Returns
+        -------
+        y : ndarray of shape (n,)
+            The most probable of `classes_` for each image.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` was not called.
+        ValueError
+            If the images are of another shape than those of `fit`, or not finite.
+        """
+        best = self._logits(X).argmax(axis=1)
+        return self.classes_[best]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the probabilities of all classes.
+
+        Computed in batches of a fixed number of images, filled up with zeros: the result for an
+        image does not depend on the others, nor on their order.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
+            Images, of the shape and on the scale that `fit` saw.
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n, n_classes)
+            Softmax of the network's float32 logits, in float64, in the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` was not called.
+        ValueError
+            If the images are of another shape than those of `fit`, or not finite.
+        """
+        return softmax(self._logits(X), axis=1)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict the logarithms of the probabilities of all classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
+            Images, of the shape and on the scale that `fit` saw.
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n, n_classes)
+            In the order of `classes_`.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` was not called.
+        ValueError
+            If the images are of another shape than those of `fit`, or not finite.
+        """
+        return log_softmax(self._logits(X), axis=1)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Compute the features that the network's last layer takes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
+            Images, of the shape and on the scale that `fit` saw.
+
+        Returns
+        -------
+        features : ndarray of shape (n, n_features), float32
+            Feature maps are averaged over their pixels.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` was not called.
+        ValueError
+            If the images are of another shape than those of `fit`, or not finite.
+        """
+        check_is_fitted(self, "net_")
+        return self._forward(X, self.net_.features)
+
+    def _logits(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "net_")
+        return self._forward(X, self.net_.logits).astype(np.float64)
+
+    def _forward(
+        self, X: Any, forward: Callable[[Iterable[Tensor]], Iterator[Tensor]]
+    ) -> np.ndarray:
+        images = self._check_images(X)
+        with cpu_threads(self.n_threads):
+            return torch.cat(list(forward(self._read_batches(images)))).numpy()
+
+    def _read_batches(self, images: Images) -> Iterator[Tensor]:
+        """Batches for prediction, checked as they are read."""
+        pixel_range = PixelRange.empty(images.is_uint8)
+        step = self.net_.prediction_rows
+        for start in range(0, len(images), step):
+            batch = images.read(slice(start, start + step))
+            check_finite(batch, start)
+            pixel_range = pixel_range.widened(batch)
+            yield batch
+        pixel_range.warn_if_unlike(self._pixel_range)
+
+    # What was learned --------------------------------------------------------------------------
+
+    @property
+    def module_(self) -> nn.Module:
+        """The trained network."""
+        return self._fitted_net().module_
+
+    @property
+    def device_(self) -> torch.device:
+        """Where the network is."""
+        return torch.device(self._fitted_net().device)
+
+    @property
+    def _n_features_out(self) -> int:
+        return last_layer(self.module_).weight.shape[1]
+
+    def _fitted_net(self) -> ImageClassifierNet:
+        try:
+            return self.net_
+        except AttributeError:
+            raise AttributeError(
+                f"This {self._name} is not fitted yet: call 'fit' first."
+            ) from None
+
+    def summary(self) -> Any:
+        """Summarise the fitted network: layers, output shapes, parameters, multiply-adds.
+
+        Returns
+        -------
+        statistics : torchinfo.ModelStatistics
+            For one image; prints as a table.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` was not called.
+        """
+        import torchinfo
+
+        check_is_fitted(self, "net_")
+        return torchinfo.summary(
+            self.module_,
+            input_size=(1, self.image_shape_[0], *self.input_size_),
+            col_names=("output_size", "num_params", "mult_adds"),
+            device=self.device_,
+            mode="eval",
+            verbose=0,
+        )
+
+    def __sklearn_tags__(self):
+        """Tags of scikit-learn: images are welcome beside flat rows."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _check_weights(sample_weight: Any, n_images: int) -> np.ndarray | None:
+    if sample_weight is None:
+        return None
+    weights = check_sample_weight(
+        as_array(sample_weight), np.empty(n_images), dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights.any():
+        raise ValueError(
+            "The 'sample_weight' parameter of fit must have at least one positive weight; got "
+            "zero for all images instead."
+        )
+    return weights
+
+
+def _carry_over_optimizer(old: ImageClassifierNet, new: ImageClassifierNet) -> None:
+    """Let the optimizer of `new` go on where that of `old` was, at its own learning rate."""
+    if type(old.optimizer_) is type(new.optimizer_):
+        state = old.optimizer_.state_dict()
+        state["param_groups"] = new.optimizer_.state_dict()["param_groups"]
+        new.optimizer_.load_state_dict(state)

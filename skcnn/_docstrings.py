@@ -1,0 +1,101 @@
+"""What the docstrings of all classifiers have in common."""
+
+SHARED_PARAMETERS = """\
+lr : float, default=1e-3
+        Learning rate, the highest of the schedule.
+    batch_size : int, default=128
+        Largest number of images in a training step. The images are dealt into batches that differ
+        by at most one image, so that none is short.
+    max_epochs : int, default=20
+        Passes over the training images, at most.
+    optimizer : {"adam", "adamw", "sgd"} or torch.optim.Optimizer subclass, default="adam"
+        A subclass is given `lr`, and `weight_decay` if it takes it.
+    momentum : float, default=0.9
+        Only used when ``optimizer="sgd"``.
+    weight_decay : float, default=0.0
+        As the optimizer defines it.
+    lr_schedule : {"cosine", "one_cycle"}, torch scheduler class or None, default="cosine"
+        "cosine": annealed to 0, once an epoch. "one_cycle": up to `lr` and down, once a batch.
+        Anything that makes a torch scheduler from an optimizer, as
+        ``functools.partial(StepLR, step_size=5)``, is stepped once an epoch. None: constant.
+    early_stopping : bool, default=True
+        Set `validation_fraction` of the images aside, stop when the accuracy on them, or the loss
+        at the same accuracy, has not improved for `patience` epochs, and restore the weights of
+        the best epoch. False: train on all images for `max_epochs`.
+    patience : int, default=6
+        Epochs without improvement; only used when ``early_stopping=True``.
+    validation_fraction : float, default=0.1
+        Share of the images set aside, stratified by class, at least one image of each; only used
+        when ``early_stopping=True`` and no validation data are given to `fit`.
+    image_shape : tuple of int, default=None
+        (H, W), (C, H, W) or (H, W, C) of the images behind a flat 2-D X. None: a grey square if
+        that fits, else a square of three channels (channels last), else one row of pixels.
+    image_size : int or "auto", default="auto"
+        Side in pixels to which images are resized (squashed) on the device. "auto": as they are,
+        but no side smaller than the network takes.
+    normalize : bool, default=True
+        Subtract the mean and divide by the standard deviation, per channel, of the images given
+        to `fit` for training.
+    augment : {"standard"} or callable, default=None
+        "standard": shift by up to an eighth and mirror, at random for every image. A callable
+        takes a float32 batch (n, C, H, W) on the device, uint8 already scaled to 0–1, and returns
+        one of the same shape. None: nothing.
+    label_smoothing : float, default=0.0
+        Share of the target probability spread over all classes, in [0, 1).
+    class_weight : dict or "balanced", default=None
+        Weight of each class in the losses and accuracies of training and validation.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Of training; predictions are float32. "auto": bfloat16 on GPUs that have it, else float32.
+    compile : bool, default=False
+        Train through ``torch.compile``. It takes its time at first: for long fits.
+    device : str or torch.device, default="auto"
+        "auto": cuda, then mps, then cpu.
+    callbacks : list, default=None
+        More skorch callbacks, instances or (name, callback) pairs; used as they are.
+    n_threads : int, default=None
+        CPU threads of a fit and of its predictions. None: torch's current setting. The number of
+        threads changes the rounding, and so the result.
+    warm_start : bool, default=False
+        `fit` goes on from the weights of the last one; optimizer and schedule start anew.
+    random_state : int, RandomState instance or None, default=None
+        Seeds everything: initialisation, split, order, dropout, augmentation. With an int, the
+        same data and the same number of threads give the same bytes, in any process.
+    verbose : int, default=0
+        1: a progress bar. 2: a line for each epoch."""
+
+SHARED_ATTRIBUTES = """\
+classes_ : ndarray of shape (n_classes,)
+        Labels, sorted, of the type they had in y.
+    n_features_in_ : int
+        Values in one image.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns; only when X was a DataFrame with string names.
+    image_shape_ : tuple of int
+        (C, H, W) of the images given to `fit`.
+    input_size_ : tuple of int
+        (H, W) that the network sees.
+    net_ : skorch.NeuralNetClassifier
+        What trains and predicts.
+    module_ : torch.nn.Module
+        The trained network.
+    history_ : list of dict
+        One per epoch: ``epoch``, ``train_loss``, ``train_acc``, ``lr``, ``dur`` (seconds), and,
+        with validation, ``valid_loss`` and ``valid_acc``. All weighted, if there are weights.
+    n_epochs_ : int
+        Epochs trained.
+    best_epoch_ : int
+        Number, from 1, of the epoch whose weights are kept.
+    device_ : torch.device
+        Where the network is.
+    precision_ : str
+        Precision of training."""
+
+
+def shares_parameters(cls: type) -> type:
+    """Fill in the parts of the class docstring that all classifiers have in common."""
+    cls.__doc__ = (
+        (cls.__doc__ or "")
+        .replace("{shared_parameters}", SHARED_PARAMETERS)
+        .replace("{shared_attributes}", SHARED_ATTRIBUTES)
+    )
+    return cls

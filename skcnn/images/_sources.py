@@ -1,0 +1,121 @@
+"""Sources of canonical batches: an array, or a torch ``Dataset``."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from skcnn.images._conversion import image_array
+from skcnn.images._layout import ImageLayout
+
+
+class ArrayImages:
+    """Images in an array of any layout, memory-mapped and read-only ones too.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n, *layout.row_shape)
+    layout : ImageLayout
+    """
+
+    def __init__(self, array: np.ndarray, layout: ImageLayout):
+        self.array = array
+        self.layout = layout
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @property
+    def is_uint8(self) -> bool:
+        """Whether the pixels are bytes, which stand for 0–255."""
+        return self.array.dtype == np.uint8
+
+    def read(self, rows: slice | np.ndarray) -> Tensor:
+        """Batch of shape (n, C, H, W), uint8 or float32, in memory of its own.
+
+        Copied always: a batch must survive operations in place, and an array may be read-only.
+        """
+        # A value too large for float32 becomes infinite here; check_finite speaks of it.
+        with np.errstate(over="ignore"):
+            batch = np.array(self.array[rows], dtype=np.uint8 if self.is_uint8 else np.float32)
+        return _channels_first(batch, self.layout)
+
+
+class DatasetImages:
+    """Images of a torch ``Dataset`` of (image, label), fetched one by one when needed.
+
+    Parameters
+    ----------
+    dataset : torch.utils.data.Dataset
+    layout : ImageLayout
+    """
+
+    def __init__(self, dataset: Dataset, layout: ImageLayout):
+        self.dataset = dataset
+        self.layout = layout
+        self.is_uint8 = first_image(dataset).dtype == np.uint8
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def read(self, rows: slice | np.ndarray) -> Tensor:
+        """Batch of shape (n, C, H, W), uint8 or float32."""
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        images = [image_array(_image_of(self.dataset[int(i)])) for i in rows]
+        for i, image in zip(rows, images, strict=True):
+            if image.shape != self.layout.row_shape:
+                raise ValueError(
+                    f"The images in X must all have the shape {self.layout.row_shape}; got "
+                    f"{image.shape} for image {i} instead. Resize or crop them in the Dataset."
+                )
+        batch = np.stack(images).astype(np.uint8 if self.is_uint8 else np.float32, copy=False)
+        return _channels_first(batch, self.layout)
+
+
+def first_image(dataset: Dataset) -> np.ndarray:
+    """First image of a Dataset, as an array.
+
+    Raises
+    ------
+    ValueError
+        If the Dataset has no length, or is empty.
+    """
+    if not hasattr(dataset, "__len__") or len(dataset) == 0:
+        raise ValueError(
+            f"X must be a Dataset with a length and at least one (image, label) pair; got "
+            f"{type(dataset).__name__} instead."
+        )
+    return image_array(_image_of(dataset[0]))
+
+
+def dataset_labels(dataset: Dataset) -> np.ndarray:
+    """Labels of a Dataset of (image, label).
+
+    Raises
+    ------
+    ValueError
+        If its items are not pairs.
+    """
+    labels = []
+    for i in range(len(dataset)):
+        item = dataset[i]
+        if not (isinstance(item, tuple | list) and len(item) == 2):
+            raise ValueError(
+                "X must be a Dataset of (image, label) pairs when y is None; got "
+                f"{type(item).__name__} for item {i} instead."
+            )
+        label = item[1]
+        labels.append(label.item() if isinstance(label, Tensor) else label)
+    return np.asarray(labels)
+
+
+def _image_of(item: object) -> object:
+    return item[0] if isinstance(item, tuple | list) else item
+
+
+def _channels_first(batch: np.ndarray, layout: ImageLayout) -> Tensor:
+    images = torch.from_numpy(batch).reshape(-1, *layout.unfolded)
+    return images.permute(0, 3, 1, 2).contiguous() if layout.channels_last else images

@@ -1,0 +1,18 @@
+"""Looking at a fitted classifier: how it learned, where it errs and how well it does."""
+
+from ._confusion_matrix import ConfusionMatrixDisplay, plot_confusion_matrix
+from ._evaluation import EvaluationReport, Mistake, evaluate
+from ._history import HistoryDisplay, plot_history
+from ._mistakes import MistakesDisplay, plot_mistakes
+
+__all__ = [
+    "ConfusionMatrixDisplay",
+    "EvaluationReport",
+    "HistoryDisplay",
+    "Mistake",
+    "MistakesDisplay",
+    "evaluate",
+    "plot_confusion_matrix",
+    "plot_history",
+    "plot_mistakes",
+]

@@ -1,0 +1,134 @@
+"""AlexNet (Krizhevsky, Sutskever and Hinton 2012), and a small form of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from skcnn.networks import _blocks
+from skcnn.networks._blocks import Window
+
+CHANNELS = (96, 256, 384, 384, 256)
+HIDDEN_UNITS = {"full": 4096, "small": 128}
+
+
+class AlexNet(nn.Module):
+    """Five convolutions, three overlapping poolings, three linear layers.
+
+    Departure from the paper: one column of convolutions instead of two halves on two GPUs.
+
+    Parameters
+    ----------
+    in_channels : int, default=1
+        Channels of the images.
+    n_classes : int, default=10
+        Number of logits.
+    input_size : tuple of int, default=(224, 224)
+        Height and width of the images, in pixels.
+    variant : {"full", "small"}, default="full"
+        Width of the two hidden linear layers: 4096 as in the paper, or 128.
+    padding : {0, 1}, default=0
+        Zero pixels around the image before the first convolution.
+    norm : {None, "lrn", "batch"}, default=None
+        "lrn": the paper's local response normalisation (n=5, k=2, α=1e-4, β=0.75) after the
+        first two convolutions' ReLU. "batch": batch normalisation after every convolution.
+    dropout : float, default=0.5
+        Share of the hidden units dropped in training.
+    dropout_position : {"after", "before"}, default="after"
+        Dropout after each of the two hidden layers, or before each.
+    init : {"he", "torch"}, default="he"
+        "he": He-normal for convolutions, Xavier-normal for linear layers, zero biases.
+        "torch": what torch does by default.
+
+    Raises
+    ------
+    ValueError
+        If `input_size` is below :meth:`smallest_side`.
+
+    References
+    ----------
+    A. Krizhevsky, I. Sutskever, G. Hinton. "ImageNet classification with deep convolutional
+    neural networks". NeurIPS 2012.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skcnn.networks import AlexNet
+    >>> AlexNet(variant="small", input_size=(67, 67))(torch.zeros(2, 1, 67, 67)).shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 1,
+        n_classes: int = 10,
+        input_size: tuple[int, int] = (224, 224),
+        variant: Literal["full", "small"] = "full",
+        padding: Literal[0, 1] = 0,
+        norm: Literal["lrn", "batch"] | None = None,
+        dropout: float = 0.5,
+        dropout_position: Literal["after", "before"] = "after",
+        init: Literal["he", "torch"] = "he",
+    ):
+        super().__init__()
+        height, width = _blocks.feature_map_size("AlexNet", input_size, self._windows(padding))
+        c1, c2, c3, c4, c5 = CHANNELS
+
+        def stage(conv: nn.Conv2d, *, lrn: bool = False) -> list[nn.Module]:
+            batch_norm = [nn.BatchNorm2d(conv.out_channels)] if norm == "batch" else []
+            response_norm = (
+                [nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2)]
+                if lrn and norm == "lrn"
+                else []
+            )
+            return [conv, *batch_norm, nn.ReLU(inplace=True), *response_norm]
+
+        def hidden(in_features: int, out_features: int) -> list[nn.Module]:
+            layers = [nn.Linear(in_features, out_features), nn.ReLU(inplace=True)]
+            drop = nn.Dropout(dropout)
+            return [drop, *layers] if dropout_position == "before" else [*layers, drop]
+
+        self.features = nn.Sequential(
+            *stage(nn.Conv2d(in_channels, c1, 11, stride=4, padding=padding), lrn=True),
+            nn.MaxPool2d(3, 2),
+            *stage(nn.Conv2d(c1, c2, 5, padding=2), lrn=True),
+            nn.MaxPool2d(3, 2),
+            *stage(nn.Conv2d(c2, c3, 3, padding=1)),
+            *stage(nn.Conv2d(c3, c4, 3, padding=1)),
+            *stage(nn.Conv2d(c4, c5, 3, padding=1)),
+            nn.MaxPool2d(3, 2),
+        )
+        units = HIDDEN_UNITS[variant]
+        self.classifier = nn.Sequential(
+            *hidden(c5 * height * width, units),
+            *hidden(units, units),
+            nn.Linear(units, n_classes),
+        )
+        if init == "he":
+            self.apply(_init_he)
+
+    @staticmethod
+    def _windows(padding: int) -> tuple[Window, ...]:
+        pool, same = Window(3, 2), Window(3, 1, 1)
+        return (Window(11, 4, padding), pool, Window(5, 1, 2), pool, same, same, same, pool)
+
+    @classmethod
+    def smallest_side(cls, padding: int = 0) -> int:
+        """Smallest image side, in pixels: 67 with `padding` 0, 65 with 1."""
+        return _blocks.smallest_side(cls._windows(padding))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape (n, n_classes), of images, shape (n, in_channels, *input_size)."""
+        x = self.features(x)  # (n, 256, h, w)
+        return self.classifier(x.flatten(1))
+
+
+def _init_he(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+    elif isinstance(layer, nn.Linear):
+        nn.init.xavier_normal_(layer.weight)
+        nn.init.zeros_(layer.bias)

@@ -1,0 +1,201 @@
+"""skorch callbacks for training an image classifier."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+
+from skcnn.training.optimizers import schedule_settings
+
+
+class EpochAccuracy(Callback):
+    """Record ``train_acc`` and ``valid_acc`` in the history, from the passes that training makes.
+
+    The training accuracy is that of the batches as they were trained on: augmented, with dropout,
+    while the network changes. Where rows have weights, they count with them. Sums stay on the
+    device until the epoch ends.
+    """
+
+    def on_epoch_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Start counting."""
+        self.sums_ = {"train_acc": [0, 0], "valid_acc": [0, 0]}
+
+    def on_batch_end(
+        self, net: NeuralNet, batch: tuple, training: bool, y_pred: torch.Tensor, **kwargs: Any
+    ) -> None:
+        """Add the weights of the correct predictions of a batch, and of all."""
+        targets = torch.as_tensor(batch[1], device=y_pred.device)
+        correct = y_pred.detach().argmax(1) == targets
+        weights = getattr(batch, "weights", None)
+        sums = self.sums_["train_acc" if training else "valid_acc"]
+        if weights is None:
+            sums[0] = sums[0] + correct.sum()
+            sums[1] += len(targets)
+        else:
+            weights = weights.to(y_pred.device)
+            sums[0] = sums[0] + (correct * weights).sum()
+            sums[1] = sums[1] + weights.sum()
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Record the accuracies."""
+        for name, (correct, total) in self.sums_.items():
+            if total:
+                net.history.record(name, float(correct) / float(total))
+
+
+class AccuracyEarlyStopping(EarlyStopping):
+    """Stop when the validation accuracy no longer improves, and restore the best epoch's weights.
+
+    Of two epochs with the same accuracy, which few validation images make frequent, the one with
+    the lower loss is better. The weights are kept in memory.
+
+    Parameters
+    ----------
+    patience : int, default=6
+        Epochs without improvement before training stops.
+    """
+
+    def __init__(self, patience: int = 6):
+        super().__init__("valid_acc", patience=patience, lower_is_better=False, load_best=True)
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Forget earlier fits."""
+        super().on_train_begin(net, **kwargs)
+        self.best_score_ = (-math.inf, -math.inf)
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Keep the weights of a better epoch; interrupt, as skorch does, when there is none."""
+        score = (net.history[-1, "valid_acc"], -net.history[-1, "valid_loss"])
+        if score > self.best_score_:
+            self.best_score_, self.misses_ = score, 0
+            self.best_epoch_ = net.history[-1, "epoch"]
+            self.best_model_weights_ = copy.deepcopy(net.module_.state_dict())
+            return
+        self.misses_ += 1
+        if self.misses_ == self.patience:
+            raise KeyboardInterrupt
+
+
+class FitProgressBar(Callback):
+    """One progress bar for the whole fit: batches done, epoch, losses and accuracies so far."""
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Wait for the first epoch, which tells how many batches there are."""
+        self.bar_ = None
+
+    def on_epoch_begin(self, net: NeuralNet, dataset_train: Any = None, **kwargs: Any) -> None:
+        """Open the bar, or show the new epoch on it."""
+        if self.bar_ is None:
+            from tqdm.auto import tqdm
+
+            n_batches = len(net.get_iterator(dataset_train, training=True))
+            self.bar_ = tqdm(total=net.max_epochs * n_batches, unit="batch", dynamic_ncols=True)
+        self.bar_.set_description(f"epoch {len(net.history)}/{net.max_epochs}")
+
+    def on_batch_end(self, net: NeuralNet, training: bool, **kwargs: Any) -> None:
+        """Move on by a training batch."""
+        if training:
+            self.bar_.update()
+
+    def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Show the epoch's results."""
+        names = ("train_loss", "train_acc", "valid_loss", "valid_acc")
+        epoch = net.history[-1]
+        self.bar_.set_postfix({name: f"{epoch[name]:.3f}" for name in names if name in epoch})
+
+    def on_train_end(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Close the bar."""
+        self.bar_.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State without the bar, which holds an open stream."""
+        return {**self.__dict__, "bar_": None}
+
+
+def training_callbacks(
+    *,
+    max_epochs: int,
+    early_stopping: bool = True,
+    patience: int = 6,
+    lr_schedule: str | Callable | None = "cosine",
+    lr: float | None = None,
+    steps_per_epoch: int | None = None,
+    progress_bar: bool = False,
+) -> list[tuple[str, Callback]]:
+    """Callbacks with which the estimators of skcnn train, for any skorch net.
+
+    Parameters
+    ----------
+    max_epochs : int
+        Length of the learning-rate schedule, in epochs. Give the net the same.
+    early_stopping : bool, default=True
+        Stop when the validation accuracy, or the loss at the same accuracy, has not improved for
+        `patience` epochs, and restore the weights of the best epoch. The net needs a validation
+        split.
+    patience : int, default=6
+        Only used when `early_stopping` is True.
+    lr_schedule : {"cosine", "one_cycle"}, torch scheduler class or None, default="cosine"
+        "cosine": annealed to 0, once an epoch (Loshchilov and Hutter 2017). "one_cycle": up to
+        `lr` and down again, once a batch (Smith and Topin 2019). Anything that makes a scheduler
+        from an optimizer is stepped once an epoch. None: constant.
+    lr : float, optional
+        Peak learning rate; only used when `lr_schedule` is "one_cycle".
+    steps_per_epoch : int, optional
+        Batches an epoch; only used when `lr_schedule` is "one_cycle".
+    progress_bar : bool, default=False
+        Show one bar for the whole fit.
+
+    Returns
+    -------
+    callbacks : list of (str, skorch.callbacks.Callback)
+        For the `callbacks` parameter of a net.
+
+    Raises
+    ------
+    ValueError
+        If "one_cycle" is asked for without `lr` or `steps_per_epoch`.
+
+    References
+    ----------
+    I. Loshchilov, F. Hutter. "SGDR: Stochastic gradient descent with warm restarts". ICLR 2017.
+
+    L. Smith, N. Topin. "Super-convergence: Very fast training of neural networks using large
+    learning rates". 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skorch import NeuralNetClassifier
+    >>> from torch import nn
+    >>> from skcnn.callbacks import training_callbacks
+    >>> net = NeuralNetClassifier(
+    ...     nn.Sequential(nn.Flatten(), nn.Linear(64, 2)),
+    ...     criterion=nn.CrossEntropyLoss,
+    ...     max_epochs=3,
+    ...     verbose=0,
+    ...     callbacks=training_callbacks(max_epochs=3),
+    ... )
+    >>> X = np.zeros((20, 8, 8), dtype=np.float32)
+    >>> net = net.fit(X, np.arange(20) % 2)
+    >>> net.history[-1, "train_acc"]
+    0.5
+    """
+    callbacks: list[tuple[str, Callback]] = [("accuracy", EpochAccuracy())]
+    if lr_schedule is not None:
+        settings = schedule_settings(
+            lr_schedule, lr=lr, max_epochs=max_epochs, steps_per_epoch=steps_per_epoch
+        )
+        monitor = "valid_loss" if early_stopping else "train_loss"
+        schedule = LRScheduler(monitor=monitor, event_name=None, **settings)
+        callbacks.append(("lr_schedule", schedule))
+    if early_stopping:
+        callbacks.append(("early_stopping", AccuracyEarlyStopping(patience)))
+    if progress_bar:
+        callbacks.append(("progress_bar", FitProgressBar()))
+    return callbacks

@@ -1,0 +1,310 @@
+"""The skorch net behind every estimator: skorch's interface, with a loop that does not wait."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog
+from skorch.utils import to_tensor
+from torch import Tensor, nn
+
+from skcnn.exceptions import DivergenceError
+from skcnn.training.batches import BatchIterator, LabelledImages
+from skcnn.training.preprocessing import Preprocessing
+
+# Rows of the batches in which predictions are made. Within one of these shapes, a row's result
+# does not depend on its company: batches are filled up with zeros.
+_MOST_PREDICTION_ROWS = 256
+_MOST_PREDICTION_PIXELS = 256 * 96 * 96
+
+
+class ImageClassifierNet(NeuralNetClassifier):
+    """skorch's classifier for batches of images that are preprocessed on the device.
+
+    Differences from skorch: losses and counts stay on the device until an epoch ends, callbacks
+    hear of a batch only if they listen, Ctrl-C ends the fit with an error instead of a
+    half-trained net, and a loss that is not finite is an error too.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Network that takes float32 batches (n, C, H, W) and emits logits (n, n_classes).
+    preprocessing : callable
+        Makes the :class:`Preprocessing` that is applied to every batch, on the device.
+    augment : callable, optional
+        Applied to the batches of training, inside `preprocessing`.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Of training; predictions are float32.
+    compile_training : bool, default=False
+        Train through ``torch.compile``; predictions use the module as it is.
+    **kwargs
+        Parameters of :class:`skorch.NeuralNetClassifier`.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        preprocessing: Callable[[], Preprocessing],
+        augment: Callable[[Tensor], Tensor] | None = None,
+        precision: str = "float32",
+        compile_training: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(module, **kwargs)
+        self.preprocessing = preprocessing
+        self.augment = augment
+        self.precision = precision
+        self.compile_training = compile_training
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        return [("epoch_timer", EpochTimer()), ("print_log", PrintLog())]
+
+    def initialize_module(self) -> ImageClassifierNet:
+        """Set the module and the preprocessing, both of which skorch then moves to the device."""
+        super().initialize_module()
+        self.preprocessing_ = self.preprocessing()
+        return self
+
+    # Training ------------------------------------------------------------------------------
+
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any
+    ) -> ImageClassifierNet:
+        """Train on; unlike skorch's, an interrupt is an error."""
+        fit_params.pop("_routing_method", None)
+        if not self.initialized_:
+            self.initialize()
+        self.stop_ = False
+        self._compiled = torch.compile(self.module_) if self.compile_training else None
+        try:
+            self.notify("on_train_begin", X=X, y=y)
+            self.fit_loop(X, y, **fit_params)
+            self.notify("on_train_end", X=X, y=y)
+        finally:
+            self._compiled = None
+            self._set_training(False)
+        return self
+
+    def fit_loop(
+        self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
+    ) -> ImageClassifierNet:
+        """Train and validate for `epochs`, or until a callback stops it."""
+        self.check_data(X, y)
+        training, validation = self.get_split_datasets(X, y)
+        datasets = {"dataset_train": training, "dataset_valid": validation}
+        training_batches = self.get_iterator(training, training=True)
+        validation_batches = (
+            None if validation is None else self.get_iterator(validation, training=False)
+        )
+        for _ in range(self.max_epochs if epochs is None else epochs):
+            self.notify("on_epoch_begin", **datasets)
+            self.run_single_epoch(training_batches, True, "train", self.train_step, **fit_params)
+            self.run_single_epoch(
+                validation_batches, False, "valid", self.validation_step, **fit_params
+            )
+            self.notify("on_epoch_end", **datasets)
+            if self.stop_:
+                break
+        return self
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        """Call the callbacks that override `method_name`.
+
+        Early stopping asks for the end by an interrupt, which is taken as one only when it is due:
+        any other interrupt is the user's.
+        """
+        getattr(self, method_name)(self, **cb_kwargs)
+        for _, callback in self.callbacks_:
+            if not _listens(callback, method_name):
+                continue
+            try:
+                getattr(callback, method_name)(self, **cb_kwargs)
+            except KeyboardInterrupt:
+                if not (
+                    isinstance(callback, EarlyStopping) and callback.misses_ == callback.patience
+                ):
+                    raise
+                self.stop_ = True
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Open a row of the history, and note the learning rate in it."""
+        super().on_epoch_begin(net, **kwargs)
+        self.history.record("lr", self.optimizer_.param_groups[0]["lr"])
+
+    def run_single_epoch(
+        self,
+        iterator: Iterable | None,
+        training: bool,
+        prefix: str,
+        step_fn: Callable,
+        **fit_params: Any,
+    ) -> None:
+        """Run over all batches; their losses leave the device together, at the end."""
+        if iterator is None:
+            return
+        losses, records = [], []
+        for batch in iterator:
+            self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            record = self.history[-1]["batches"][-1]
+            record[f"{prefix}_batch_size"] = len(batch[1])
+            record[f"{prefix}_loss"] = step["loss"].detach()
+            losses.append(step["loss"].detach())
+            records.append(record)
+            self.notify("on_batch_end", batch=batch, training=training, **step)
+        total = 0.0
+        for record, loss in zip(records, torch.stack(losses).tolist(), strict=True):
+            record[f"{prefix}_loss"] = loss
+            total += loss * record[f"{prefix}_batch_size"]
+        mean = total / sum(record[f"{prefix}_batch_size"] for record in records)
+        self.history.record(f"{prefix}_batch_count", len(records))
+        self.history.record(f"{prefix}_loss", mean)
+        if training and not math.isfinite(mean):
+            raise DivergenceError(
+                f"The training loss became {mean} in epoch {len(self.history)}, at lr="
+                f"{self.optimizer_.param_groups[0]['lr']:g}. Lower lr, or choose "
+                "lr_schedule='one_cycle', which starts below it."
+            )
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+        """Forward and backward pass of a batch."""
+        self._set_training(True)
+        images, targets = batch
+        try:
+            y_pred = self.infer(images, **fit_params)
+        except ValueError as error:
+            if len(targets) == 1 and any(
+                isinstance(layer, nn.modules.batchnorm._BatchNorm)
+                for layer in self.module_.modules()
+            ):
+                raise ValueError(
+                    "The 'batch_size' parameter must be at least 2, and so must the number of "
+                    "training images, for a network with batch normalisation; got a batch of 1 "
+                    "instead."
+                ) from error
+            raise
+        loss = self.get_loss(y_pred, targets, weights=getattr(batch, "weights", None))
+        loss.backward()
+        return {"loss": loss, "y_pred": y_pred}
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+        """Forward pass of a batch, without gradients."""
+        self._set_training(False)
+        images, targets = batch
+        with torch.no_grad():
+            y_pred = self.infer(images, **fit_params)
+            loss = self.get_loss(y_pred, targets, weights=getattr(batch, "weights", None))
+        return {"loss": loss, "y_pred": y_pred}
+
+    def get_loss(
+        self, y_pred: Tensor, y_true: Tensor, *args: Any, weights: Tensor | None = None, **kwargs
+    ) -> Tensor:
+        """Mean cross-entropy, each row's multiplied by its weight."""
+        losses = super().get_loss(y_pred, y_true, *args, **kwargs)
+        if weights is not None:
+            losses = losses * weights.to(losses.device)
+        return losses.mean()
+
+    def get_iterator(self, dataset: Any, training: bool = False) -> Iterable:
+        """Mini-batches: read whole where the dataset can, item by item otherwise."""
+        if isinstance(dataset, LabelledImages):
+            batch_size = self.batch_size if training else self.prediction_rows
+            return BatchIterator(dataset, batch_size, shuffle=training)
+        return super().get_iterator(dataset, training=training)
+
+    # Inference -----------------------------------------------------------------------------
+
+    def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
+        """Logits, in float32, of a batch of images (n, C, H, W), uint8 or float."""
+        x = to_tensor(x, device=self.device)
+        training = self.module_.training
+        forward = getattr(self, "_compiled", None) if training else None
+        x = self.preprocessing_(x, augment=self.augment if training else None)
+        with torch.autocast(
+            x.device.type,
+            dtype=torch.bfloat16,
+            enabled=training and self.precision == "bfloat16",
+        ):
+            y_pred = (forward or self.module_)(x, **fit_params)
+        # A network with auxiliary outputs gives its main one first.
+        y_pred = y_pred[0] if isinstance(y_pred, tuple) else y_pred
+        return y_pred.float()
+
+    @property
+    def prediction_rows(self) -> int:
+        """Rows of a full prediction batch: fewer for large images, to bound memory."""
+        height, width = self.preprocessing_.size
+        fit_in = max(1, _MOST_PREDICTION_PIXELS // (height * width))
+        return min(_MOST_PREDICTION_ROWS, 1 << (fit_in.bit_length() - 1))
+
+    @torch.inference_mode()
+    def logits(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Logits, on the CPU, of each of `batches` of at most ``prediction_rows`` images."""
+        for batch in batches:
+            yield self.infer(self._filled_up(batch))[: len(batch)].cpu()
+
+    @torch.inference_mode()
+    def features(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Input of the last layer, (n, n_features) on the CPU, for each of `batches`.
+
+        Feature maps are averaged over their pixels.
+        """
+        captured: list[Tensor] = []
+        thread = threading.get_ident()
+
+        def capture(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if threading.get_ident() == thread:  # other threads may be predicting
+                captured.append(inputs[0])
+
+        hook = last_layer(self.module_).register_forward_pre_hook(capture)
+        try:
+            for batch in batches:
+                captured.clear()
+                self.infer(self._filled_up(batch))
+                features = captured[-1][: len(batch)].float()
+                features = features.mean(dim=(2, 3)) if features.ndim == 4 else features
+                yield features.flatten(1).cpu()
+        finally:
+            hook.remove()
+
+    def _filled_up(self, batch: Tensor) -> Tensor:
+        missing = self.prediction_rows - len(batch)
+        return nn.functional.pad(batch, (0, 0) * 3 + (0, missing)) if missing > 0 else batch
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State without the compiled module, which cannot be pickled."""
+        state = super().__getstate__()
+        state.pop("_compiled", None)
+        return state
+
+
+def last_layer(module: nn.Module) -> nn.Module:
+    """Last layer of a network that has parameters: the one that makes the logits.
+
+    Raises
+    ------
+    ValueError
+        If the network has no parameters.
+    """
+    layers = [
+        layer
+        for layer in module.modules()
+        if not any(layer.children()) and any(True for _ in layer.parameters())
+    ]
+    if not layers:
+        raise ValueError(
+            f"The network must have at least one layer with parameters; got "
+            f"{type(module).__name__} instead."
+        )
+    return layers[-1]
+
+
+def _listens(callback: Any, method_name: str) -> bool:
+    return getattr(type(callback), method_name, None) is not getattr(Callback, method_name)

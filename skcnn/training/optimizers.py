@@ -1,0 +1,85 @@
+"""Names of optimizers and learning-rate schedules → torch's classes and their arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+
+OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
+LR_SCHEDULES = ("cosine", "one_cycle")
+
+# Devices on which torch has one kernel for a whole optimizer step.
+_FUSED_DEVICES = ("cpu", "cuda")
+
+
+def optimizer_settings(
+    optimizer: str | type[Optimizer],
+    *,
+    momentum: float,
+    weight_decay: float,
+    device: torch.device,
+) -> tuple[type[Optimizer], dict[str, Any]]:
+    """Class and keyword arguments, learning rate aside, of an optimizer.
+
+    Parameters
+    ----------
+    optimizer : {"adam", "adamw", "sgd"} or subclass of torch.optim.Optimizer
+    momentum : float
+        Only used when `optimizer` is "sgd".
+    weight_decay : float
+        Passed on where the class takes it.
+    device : torch.device
+        Where the parameters will be.
+    """
+    if isinstance(optimizer, str):
+        settings = {"weight_decay": weight_decay, "fused": device.type in _FUSED_DEVICES}
+        if optimizer == "sgd":
+            settings["momentum"] = momentum
+        return OPTIMIZERS[optimizer], settings
+    takes = inspect.signature(optimizer).parameters
+    return optimizer, {"weight_decay": weight_decay} if "weight_decay" in takes else {}
+
+
+def schedule_settings(
+    lr_schedule: str | Callable, *, lr: float | None, max_epochs: int, steps_per_epoch: int | None
+) -> dict[str, Any]:
+    """Arguments of :class:`skorch.callbacks.LRScheduler` for a schedule.
+
+    Parameters
+    ----------
+    lr_schedule : {"cosine", "one_cycle"} or torch scheduler class
+        A class, or anything that makes a scheduler from an optimizer, as
+        ``functools.partial(StepLR, step_size=5)`` does; stepped once an epoch.
+    lr : float or None
+        Peak learning rate of "one_cycle".
+    max_epochs, steps_per_epoch : int
+        Length of the schedule; `steps_per_epoch` and `lr` only used when `lr_schedule` is
+        "one_cycle".
+
+    Raises
+    ------
+    ValueError
+        If "one_cycle" is asked for without `lr` or `steps_per_epoch`.
+    """
+    if lr_schedule == "cosine":
+        return {"policy": CosineAnnealingLR, "T_max": max_epochs, "step_every": "epoch"}
+    if lr_schedule == "one_cycle":
+        if lr is None or steps_per_epoch is None:
+            raise ValueError(
+                "The 'lr' and 'steps_per_epoch' parameters must be given when lr_schedule is "
+                f"'one_cycle'; got lr={lr!r} and steps_per_epoch={steps_per_epoch!r} instead."
+            )
+        return {
+            "policy": OneCycleLR,
+            "max_lr": lr,
+            "total_steps": max_epochs * steps_per_epoch,
+            "step_every": "batch",
+        }
+    needs_length = "T_max" in inspect.signature(lr_schedule).parameters
+    length = {"T_max": max_epochs} if needs_length else {}
+    return {"policy": lr_schedule, "step_every": "epoch", **length}

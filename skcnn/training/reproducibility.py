@@ -1,0 +1,62 @@
+"""One seed for a whole fit, and no trace of it left in the process."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+# Dropout draws from torch's global generator, which threads share: fits in threads take turns.
+_generators_in_use = threading.RLock()
+
+
+@contextlib.contextmanager
+def seeded_generators(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed Python's, NumPy's and torch's global generators; put them back as they were after.
+
+    Parameters
+    ----------
+    seed : int
+        In [0, 2**32).
+    device : torch.device
+        Whose generator is seeded beside the CPU's.
+    """
+    with _generators_in_use:
+        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
+        torch_state, device_state = torch.random.get_rng_state(), _get_device_state(device)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.default_generator.manual_seed(seed)
+        _seed_device(seed, device)
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            torch.random.set_rng_state(torch_state)
+            _set_device_state(device_state, device)
+
+
+def _get_device_state(device: torch.device) -> torch.Tensor | None:
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else None
+
+
+def _seed_device(seed: int, device: torch.device) -> None:
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
+def _set_device_state(state: torch.Tensor | None, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state)

@@ -1,0 +1,949 @@
+"""Displays and reports, on small scikit-learn classifiers that look like those of skcnn."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.datasets import load_digits
+from sklearn.dummy import DummyClassifier
+from sklearn.exceptions import NotFittedError, UndefinedMetricWarning
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import (
+    accuracy_score,
+    classification_report,
+    confusion_matrix,
+    precision_recall_fscore_support,
+)
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
+
+from skcnn.inspection import (
+    ConfusionMatrixDisplay,
+    EvaluationReport,
+    HistoryDisplay,
+    MistakesDisplay,
+    evaluate,
+    plot_confusion_matrix,
+    plot_history,
+    plot_mistakes,
+)
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def make_history(n_epochs, validated=True):
+    history = []
+    for epoch in range(1, n_epochs + 1):
+        row = {"epoch": epoch, "train_loss": 2 / epoch, "train_acc": 1 - 0.5 / epoch}
+        if validated:
+            row |= {"valid_loss": 2.5 / epoch, "valid_acc": 0.9 - 0.5 / epoch}
+        history.append(row | {"lr": 1e-3, "dur": 0.1})
+    return history
+
+
+class FakeCNN(ClassifierMixin, BaseEstimator):
+    """Naive Bayes on pixels, with the public face of a classifier of skcnn."""
+
+    def __init__(self, max_epochs=3, early_stopping=True, image_shape=None):
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.image_shape = image_shape
+
+    def fit(self, X, y):
+        X = np.asarray(X)
+        self.net_ = GaussianNB(var_smoothing=0.1).fit(self._rows(X), y)
+        self.classes_ = self.net_.classes_
+        if self.image_shape is not None:
+            shape = tuple(self.image_shape)
+        elif X.ndim == 2:
+            shape = (round(X.shape[1] ** 0.5),) * 2
+        else:
+            shape = X.shape[1:]
+        if len(shape) == 2:
+            shape = (1, *shape)
+        elif shape[0] not in (1, 3, 4):
+            shape = (shape[2], *shape[:2])
+        self.image_shape_ = shape
+        self.history_ = make_history(self.max_epochs, validated=self.early_stopping)
+        self.n_epochs_ = self.max_epochs
+        self.best_epoch_ = max(1, self.max_epochs - 1) if self.early_stopping else self.max_epochs
+        self.n_calls_ = 0
+        return self
+
+    def predict_proba(self, X):
+        self.n_calls_ += 1
+        return self.net_.predict_proba(self._rows(X))
+
+    def predict(self, X):
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    @staticmethod
+    def _rows(X):
+        return np.stack([np.asarray(image, dtype=float).ravel() for image in X])
+
+
+class FixedProba(ClassifierMixin, BaseEstimator):
+    """Predicts the probabilities that it was given."""
+
+    def __init__(self, y_proba=None):
+        self.y_proba = y_proba
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        return np.asarray(self.y_proba)[: len(X)]
+
+
+def flatten(X):
+    return np.reshape(X, (len(X), -1))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    X, y = load_digits().images.astype(np.uint8), load_digits().target
+    return X[:800], X[800:1300], y[:800], y[800:1300]
+
+
+@pytest.fixture(scope="module")
+def clf(digits):
+    X_train, _, y_train, _ = digits
+    return FakeCNN().fit(X_train, y_train)
+
+
+def wrap(kind, X, y):
+    """Fit a FakeCNN inside pipelines and searches."""
+    flat = FunctionTransformer(flatten)
+    estimator = {
+        "bare": FakeCNN(),
+        "pipeline": make_pipeline(flat, StandardScaler(), FakeCNN()),
+        "search": GridSearchCV(FakeCNN(), {"max_epochs": [3]}, cv=2),
+        "search over pipeline": GridSearchCV(
+            make_pipeline(flat, FakeCNN()), {"fakecnn__max_epochs": [3]}, cv=2
+        ),
+        "random search": RandomizedSearchCV(FakeCNN(), {"max_epochs": [3]}, n_iter=1, cv=2),
+        "pipeline of search of pipeline": make_pipeline(
+            flat,
+            GridSearchCV(
+                make_pipeline(StandardScaler(), FakeCNN()), {"fakecnn__max_epochs": [3]}, cv=2
+            ),
+        ),
+    }[kind]
+    return estimator.fit(X, y)
+
+
+KINDS = [
+    "bare",
+    "pipeline",
+    "search",
+    "search over pipeline",
+    "random search",
+    "pipeline of search of pipeline",
+]
+
+
+def ticks(ax):
+    return [label.get_text() for label in ax.get_xticklabels()]
+
+
+def is_inside(figure):
+    """Whether nothing drawn sticks out of the figure."""
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
+
+
+# --- the package ----------------------------------------------------------------------------------
+
+
+def test_import_loads_no_plotting_library():
+    code = (
+        "import sys, skcnn.inspection; "
+        "print([m for m in ('matplotlib', 'seaborn', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_function_finds_the_classifier(kind, digits):
+    X_train, X_test, y_train, y_test = digits
+    estimator = wrap(kind, X_train[:300], y_train[:300])
+    y_pred = estimator.predict(X_test)
+
+    assert len(plot_history(estimator).lines_["valid_acc"].get_xdata()) == 3
+    matrix = plot_confusion_matrix(estimator, X_test, y_test).confusion_matrix
+    assert_array_equal(matrix, confusion_matrix(y_test, y_pred))
+    gallery = plot_mistakes(estimator, X_test, y_test, n_images=2)
+    assert gallery.n_mistakes == (y_pred != y_test).sum() > 0
+    assert_array_equal(gallery.images[0], X_test[gallery.indices[0]])
+    report = evaluate(estimator, X_test, y_test)
+    assert report.accuracy == pytest.approx(accuracy_score(y_test, y_pred))
+    first = report.mistakes[0]
+    assert_array_equal(first.image, X_test[first.index])
+
+
+CALLS = {
+    "plot_history": lambda est, X, y: plot_history(est),
+    "plot_confusion_matrix": plot_confusion_matrix,
+    "plot_mistakes": plot_mistakes,
+    "evaluate": evaluate,
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        FakeCNN(),
+        make_pipeline(StandardScaler(), FakeCNN()),
+        GridSearchCV(FakeCNN(), {"max_epochs": [1]}),
+        GridSearchCV(make_pipeline(StandardScaler(), FakeCNN()), {"fakecnn__max_epochs": [1]}),
+    ],
+    ids=["bare", "pipeline", "search", "search over pipeline"],
+)
+def test_not_fitted(call, estimator, digits):
+    with pytest.raises(NotFittedError):
+        call(estimator, digits[1], digits[3])
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_search_that_was_not_refitted(call, digits):
+    search = GridSearchCV(FakeCNN(), {"max_epochs": [1]}, cv=2, refit=False)
+    search.fit(digits[0], digits[2])
+    with pytest.raises(ValueError, match="Fit it with refit=True"):
+        call(search, digits[1], digits[3])
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    "estimator",
+    [LinearRegression().fit([[0], [1]], [0, 1]), make_pipeline(StandardScaler(), "passthrough"), 3],
+    ids=["regressor", "passthrough", "number"],
+)
+def test_not_a_classifier(call, estimator, digits):
+    with pytest.raises(TypeError, match="'estimator' parameter of .* must be a fitted classifier"):
+        call(estimator, digits[1], digits[3])
+
+
+@pytest.mark.parametrize("call", [plot_confusion_matrix, plot_mistakes, evaluate])
+@pytest.mark.parametrize("n", [499, 501])
+def test_other_length_of_y(call, n, clf, digits):
+    with pytest.raises(ValueError, match=f"each of the 500 samples; got {n} labels instead"):
+        call(clf, digits[1], np.resize(digits[3], n))
+
+
+@pytest.mark.parametrize("call", [plot_confusion_matrix, plot_mistakes, evaluate])
+def test_one_hot_and_missing_labels_are_refused(call, clf, digits):
+    with pytest.raises(ValueError, match="one label per sample"):
+        call(clf, digits[1], np.eye(10)[digits[3]])
+    y = digits[3].astype(float)
+    y[7] = np.nan
+    with pytest.raises(ValueError, match="NaN among them"):
+        call(clf, digits[1], y)
+    with pytest.raises(ValueError, match="at least one label"):
+        call(clf, digits[1][:0], digits[3][:0])
+
+
+@pytest.mark.parametrize("call", [plot_mistakes, evaluate])
+def test_estimator_without_probabilities(call, digits):
+    X_train, X_test, y_train, y_test = map(np.copy, digits)
+    svc = SVC().fit(flatten(X_train), y_train)
+    with pytest.raises(TypeError, match="must have a 'predict_proba' method; got SVC"):
+        call(svc, flatten(X_test), y_test)
+    # The confusion matrix needs none.
+    matrix = plot_confusion_matrix(svc, flatten(X_test), y_test).confusion_matrix
+    assert_array_equal(matrix, confusion_matrix(y_test, svc.predict(flatten(X_test))))
+
+
+@pytest.mark.parametrize("call", [plot_mistakes, evaluate])
+@pytest.mark.parametrize(
+    ("y_proba", "message"),
+    [
+        ([[0.5, np.nan]] * 4, "must be finite"),
+        ([[0.2, 0.3, 0.5]] * 4, r"= \(4, 2\); got \(4, 3\)"),
+        ([[0.5, 0.5]] * 3, r"= \(4, 2\); got \(3, 2\)"),
+    ],
+)
+def test_wrong_probabilities(call, y_proba, message):
+    clf = FixedProba(y_proba).fit(None, [0, 1])
+    with pytest.raises(ValueError, match=message):
+        call(clf, np.zeros((4, 2, 2)), [0, 1, 0, 1])
+
+
+# --- history --------------------------------------------------------------------------------------
+
+
+def test_history_panels(clf):
+    display = plot_history(clf)
+    assert [ax.get_ylabel() for ax in display.axes_] == ["cross-entropy loss", "accuracy"]
+    assert [ax.get_xlabel() for ax in display.axes_] == ["epoch", "epoch"]
+    assert display.figure_ is display.axes_[0].figure
+    for key, line in display.lines_.items():
+        assert_array_equal(line.get_xdata(), [1, 2, 3])
+        assert_allclose(line.get_ydata(), [epoch[key] for epoch in clf.history_])
+        assert line.axes is display.axes_[key.endswith("acc")]
+    assert set(display.lines_) == {"train_loss", "train_acc", "valid_loss", "valid_acc"}
+    assert display.lines_["train_loss"].get_color() == display.lines_["train_acc"].get_color()
+    assert display.lines_["train_loss"].get_color() != display.lines_["valid_loss"].get_color()
+
+
+def test_history_marks_the_best_epoch(clf):
+    display = plot_history(clf)
+    assert [list(line.get_xdata()) for line in display.best_epoch_lines_] == [[2, 2], [2, 2]]
+    for ax in display.axes_:
+        texts = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert texts == ["training", "validation", "best epoch: 2"]
+
+
+def test_history_without_validation(digits):
+    clf = FakeCNN(early_stopping=False).fit(digits[0], digits[2])
+    display = plot_history(clf)
+    assert set(display.lines_) == {"train_loss", "train_acc"}
+    assert display.best_epoch_lines_ == []
+
+
+def test_history_where_some_epochs_were_not_validated():
+    history = make_history(3)
+    del history[1]["valid_loss"], history[1]["valid_acc"]
+    line = HistoryDisplay.from_history(history).lines_["valid_acc"]
+    assert_array_equal(np.isnan(line.get_ydata()), [False, True, False])
+
+
+@pytest.mark.parametrize("n_epochs", [1, 2, 3, 20, 300])
+def test_history_ticks_are_epochs(n_epochs):
+    display = HistoryDisplay.from_history(make_history(n_epochs), best_epoch=n_epochs)
+    for ax in display.axes_:
+        low, high = ax.get_xlim()
+        shown = [tick for tick in ax.get_xticks() if low <= tick <= high]
+        assert shown
+        assert all(float(tick).is_integer() for tick in shown)
+
+
+def test_history_of_one_epoch_is_visible():
+    display = HistoryDisplay.from_history(make_history(1))
+    assert {line.get_marker() for line in display.lines_.values()} == {"o"}
+
+
+def test_history_in_given_axes():
+    figure, axes = plt.subplots(2)
+    display = HistoryDisplay.from_history(make_history(3), ax=axes)
+    assert list(display.axes_) == list(axes)
+    assert display.figure_ is figure
+    with pytest.raises(ValueError, match="sequence of two Axes"):
+        display.plot(ax=axes[0])
+
+
+def test_history_errors(digits):
+    svc = SVC().fit([[0], [1]], [0, 1])
+    with pytest.raises(TypeError, match="keeps a 'history_' of its epochs; got SVC"):
+        plot_history(make_pipeline(StandardScaler(), svc))
+    with pytest.raises(ValueError, match="at least one epoch"):
+        HistoryDisplay.from_history([])
+    with pytest.raises(ValueError, match="got epochs without train_acc instead"):
+        HistoryDisplay.from_history([{"epoch": 1, "train_loss": 1.0}])
+    for best_epoch in (0, 4):
+        with pytest.raises(ValueError, match=f"epoch from 1 to 3; got {best_epoch} instead"):
+            HistoryDisplay.from_history(make_history(3), best_epoch=best_epoch)
+
+
+# --- confusion matrix -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("normalize", [None, "true", "pred", "all"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_confusion_matrix_is_that_of_sklearn(normalize, weighted, clf, digits):
+    _, X_test, _, y_test = digits
+    weight = np.linspace(0.5, 2, len(y_test)) if weighted else None
+    display = plot_confusion_matrix(clf, X_test, y_test, normalize=normalize, sample_weight=weight)
+    expected = confusion_matrix(
+        y_test, clf.predict(X_test), normalize=normalize, sample_weight=weight
+    )
+    assert_allclose(display.confusion_matrix, expected)
+    again = ConfusionMatrixDisplay.from_predictions(
+        y_test, clf.predict(X_test), normalize=normalize, sample_weight=weight
+    )
+    assert_allclose(again.confusion_matrix, expected)
+
+
+def test_confusion_matrix_cells_hold_their_numbers(clf, digits):
+    display = plot_confusion_matrix(clf, digits[1], digits[3])
+    display.figure_.draw_without_rendering()
+    for row in range(10):
+        for column in range(10):
+            text = display.text_[row, column]
+            assert text.get_text() == str(display.confusion_matrix[row, column])
+            assert text.get_position() == (column + 0.5, row + 0.5)
+    assert display.ax_.get_xlabel() == "predicted label"
+    assert display.ax_.get_ylabel() == "true label"
+    bottom, top = display.ax_.get_ylim()
+    assert bottom > top  # the first class is in the first row
+
+
+def test_confusion_matrix_names(clf, digits):
+    display = plot_confusion_matrix(clf, digits[1], digits[3])
+    assert ticks(display.ax_) == [str(digit) for digit in range(10)]
+    display = plot_confusion_matrix(clf, digits[1], digits[3], display_labels=NAMES)
+    assert ticks(display.ax_) == NAMES
+    assert [label.get_text() for label in display.ax_.get_yticklabels()] == NAMES
+
+
+@pytest.mark.parametrize("names", [NAMES[:9], [*NAMES, "ten"], "zero to ni", 10, {"a", "b"}])
+def test_wrong_names(names, clf, digits):
+    for call, parameter in (
+        (plot_confusion_matrix, "display_labels"),
+        (plot_mistakes, "display_labels"),
+        (evaluate, "target_names"),
+    ):
+        with pytest.raises(ValueError, match=f"'{parameter}' parameter of .* sequence of 10 names"):
+            call(clf, digits[1], digits[3], **{parameter: names})
+
+
+def test_a_single_mistake_among_thousands_is_visible():
+    y_true = np.repeat([0, 1, 2], 5000)
+    y_pred = y_true.copy()
+    y_pred[0] = 1
+    display = ConfusionMatrixDisplay.from_predictions(y_true, y_pred)
+    display.figure_.draw_without_rendering()
+    colors = display.mistakes_mesh_.get_facecolors().reshape(3, 3, 4)
+    assert colors[0, 1, :3].sum() < 2  # dark
+    assert_allclose(colors[1, 0, :3], 1)  # none: white
+    assert colors[0, 0, 3] == 0  # the diagonal belongs to the other colour
+    correct = display.correct_mesh_.get_facecolors().reshape(3, 3, 4)
+    assert correct[2, 2, 2] > correct[2, 2, 0]  # blue
+    assert colors[0, 1, 0] > colors[0, 1, 2]  # red
+
+
+def test_mistakes_of_a_perfect_classifier_are_white():
+    display = ConfusionMatrixDisplay.from_predictions([0, 1], [0, 1])
+    display.figure_.draw_without_rendering()
+    assert_allclose(display.mistakes_mesh_.get_facecolors()[1, :3], 1)
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 10, 30, 150])
+@pytest.mark.parametrize("length", [1, 12, 60])
+def test_confusion_matrix_is_readable(n_classes, length):
+    y_true = np.arange(n_classes).repeat(2)
+    y_pred = np.roll(y_true, 1)
+    names = [f"{label:0{length}d}" for label in range(n_classes)]
+    display = ConfusionMatrixDisplay.from_predictions(
+        y_true, y_pred, labels=np.arange(n_classes), display_labels=names
+    )
+    figure, ax = display.figure_, display.ax_
+    figure.draw_without_rendering()
+    assert is_inside(figure)
+    assert max(figure.get_size_inches()) < 14
+    # Numbers are written where they can be read, and fit into their cells.
+    assert (display.text_ is not None) == (n_classes <= 30)
+    if display.text_ is not None:
+        cell = ax.get_window_extent().width / n_classes
+        for text in display.text_.flat:
+            assert text.get_fontsize() >= 5
+            assert text.get_window_extent().width <= cell
+    # Names beside each other do not touch, unless they are turned.
+    labels = [label for label in ax.get_xticklabels() if label.get_rotation() == 0]
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False))
+    boxes = [label.get_window_extent() for label in ax.get_yticklabels()]
+    assert all(abs(a.y0 - b.y0) >= 6 for a, b in zip(boxes, boxes[1:], strict=False))
+
+
+def test_annotate_overrules():
+    y = np.arange(100)
+    assert ConfusionMatrixDisplay.from_predictions(y, y, annotate=True).text_.shape == (100, 100)
+    assert ConfusionMatrixDisplay.from_predictions([0, 1], [0, 1], annotate=False).text_ is None
+    with pytest.raises(ValueError, match="'annotate' parameter"):
+        ConfusionMatrixDisplay.from_predictions([0, 1], [0, 1], annotate="yes")
+
+
+def test_confusion_matrix_in_given_axes():
+    figure, (ax, other) = plt.subplots(1, 2)
+    ax.text(0, 0, "mine")
+    display = ConfusionMatrixDisplay.from_predictions([0, 1, 1], [0, 1, 0], ax=ax)
+    assert display.ax_ is ax
+    assert display.figure_ is figure
+    assert_array_equal(figure.get_size_inches(), plt.rcParams["figure.figsize"])
+    assert [[text.get_text() for text in row] for row in display.text_] == [["1", "0"], ["1", "1"]]
+    assert not other.collections
+
+
+def test_shares_that_round_to_zero_are_told_from_none():
+    y_true = np.zeros(1000, dtype=int)
+    y_true[-1] = 1
+    y_pred = y_true.copy()
+    y_pred[0] = 1
+    display = ConfusionMatrixDisplay.from_predictions(y_true, y_pred, normalize="true")
+    texts = [[text.get_text() for text in row] for row in display.text_]
+    assert texts == [["1.00", "<.01"], ["0", "1.00"]]
+
+
+def captions(display):
+    # The scales are insets of the axes.
+    return [ax.get_ylabel() for ax in display.ax_.child_axes]
+
+
+def test_scales_say_what_they_show():
+    draw = ConfusionMatrixDisplay.from_predictions
+    assert captions(draw([0, 1], [0, 1])) == ["correct\n(images)", "mistakes\n(images)"]
+    assert captions(draw([0, 1], [0, 1], normalize="true"))[1] == "mistakes\n(share of true class)"
+    weighted = draw([0, 1], [0, 1], sample_weight=[0.5, 1.5])
+    assert captions(weighted)[0] == "correct\n(sum of weights)"
+    assert captions(draw([0, 1], [0, 1], colorbar=False)) == []
+
+
+@pytest.mark.parametrize("normalize", ["rows", True, ["true"]])
+def test_wrong_normalize(normalize, clf, digits):
+    with pytest.raises(ValueError, match="'normalize' parameter of .*from_estimator must be None"):
+        plot_confusion_matrix(clf, digits[1], digits[3], normalize=normalize)
+    with pytest.raises(ValueError, match="'normalize' parameter of .*from_predictions"):
+        ConfusionMatrixDisplay.from_predictions([0], [0], normalize=normalize)
+
+
+def test_classes_without_images_keep_their_rows(clf, digits):
+    _, X_test, _, y_test = digits
+    few = y_test < 3
+    display = plot_confusion_matrix(clf, X_test[few], y_test[few])
+    assert display.confusion_matrix.shape == (10, 10)
+
+
+def test_labels_of_from_predictions_order_and_never_drop():
+    display = ConfusionMatrixDisplay.from_predictions(
+        ["b", "a", "c"], ["b", "b", "d"], labels=["b", "a"], display_labels=["Bee", "Ay"]
+    )
+    assert ticks(display.ax_) == ["Bee", "Ay", "c", "d"]
+    assert display.confusion_matrix.sum() == 3
+    assert display.confusion_matrix[2, 3] == 1
+
+
+def test_dollars_in_names_are_dollars():
+    names = ["$5", "$x_2$"]
+    display = ConfusionMatrixDisplay.from_predictions([0, 1], [0, 1], display_labels=names)
+    assert ticks(display.ax_) == names
+    assert not any(label.get_parse_math() for label in display.ax_.get_xticklabels())
+    display = MistakesDisplay.from_predictions(
+        np.ones((1, 2, 2)), [0], [[0, 1]], [0, 1], display_labels=names
+    )
+    assert not display.axes_[0].title.get_parse_math()
+
+
+@pytest.mark.parametrize(
+    ("y", "y_pred"),
+    [
+        (["a", "b", "b"], ["a", "a", "b"]),
+        ([True, False, False], [True, True, False]),
+        (np.array(["a", "b", "b"], dtype=object), ["a", "a", "b"]),
+        (pd.Series(["a", "b", "b"], dtype="category"), pd.Series(["a", "a", "b"])),
+        (torch.tensor([1, 0, 0]), torch.tensor([1, 1, 0])),
+        ([[1], [0], [0]], [1, 1, 0]),
+    ],
+    ids=["str", "bool", "object", "pandas", "torch", "column"],
+)
+def test_labels_of_any_type(y, y_pred):
+    matrix = ConfusionMatrixDisplay.from_predictions(y, y_pred).confusion_matrix
+    assert matrix.sum() == 3
+    assert matrix.trace() == 2
+
+
+# --- labels that fit never saw --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("unseen", "expected"),
+    [(["ten"] * 3, ["ten"]), ([10, 11, 10], ["10", "11"]), (["ten", 10, 10], ["ten", "10"])],
+)
+def test_unseen_labels_are_mistakes(unseen, expected, clf, digits):
+    X_test = digits[1]
+    y = np.array(digits[3].tolist(), dtype=object)
+    y[:3] = unseen
+    with pytest.warns(UserWarning, match="never saw in fit"):
+        display = plot_confusion_matrix(clf, X_test, y)
+    assert ticks(display.ax_) == [str(digit) for digit in range(10)] + expected
+    assert display.confusion_matrix[10:].sum() == 3
+    assert display.confusion_matrix[:, 10:].sum() == 0
+
+    with pytest.warns(UserWarning, match="never saw in fit"):
+        gallery = plot_mistakes(clf, X_test, y, n_images=500, display_labels=NAMES)
+    assert {0, 1, 2} <= set(gallery.indices)
+    assert gallery.true_labels[list(gallery.indices).index(0)] == str(unseen[0])
+
+    with pytest.warns(UserWarning, match="never saw in fit"), pytest.warns(UndefinedMetricWarning):
+        report = evaluate(clf, X_test, y, target_names=NAMES)
+    assert report.accuracy == np.mean([a == b for a, b in zip(y, clf.predict(X_test), strict=True)])
+    assert [str(label) for label in report.classes[10:]] == expected
+    assert report.target_names == NAMES + expected
+    assert report.recall[10] == 0
+    (mistake,) = (mistake for mistake in report.mistakes if mistake.index == 0)
+    assert mistake.true_label == unseen[0]
+    assert report.mistakes_to_frame().shape == (len(report.mistakes), 3 + 10)
+    assert len(report.to_frame()) == 10 + len(expected)
+
+
+# --- gallery of mistakes --------------------------------------------------------------------------
+
+
+def test_gallery_titles_and_order(clf, digits):
+    _, X_test, _, y_test = digits
+    y_proba = clf.predict_proba(X_test)
+    y_pred, confidence = y_proba.argmax(axis=1), y_proba.max(axis=1)
+    wrong = np.flatnonzero(y_pred != y_test)
+    assert len(wrong) > 25
+
+    display = plot_mistakes(clf, X_test, y_test, display_labels=NAMES)
+    assert len(display.axes_) == 25
+    assert display.n_mistakes == len(wrong)
+    assert set(display.indices) <= set(wrong)
+    assert (np.diff(display.probabilities) <= 0).all()
+    assert display.probabilities[-1] >= np.sort(confidence[wrong])[-25]
+    for ax, index in zip(display.axes_, display.indices, strict=True):
+        true, predicted = NAMES[y_test[index]], NAMES[y_pred[index]]
+        assert ax.get_title() == f"true: {true}\npredicted: {predicted}, {confidence[index]:.0%}"
+        assert_array_equal(ax.images[0].get_array(), X_test[index])
+        assert ax.images[0].get_clim() == (0, 255)  # uint8 is shown as it is
+    heading = f"The 25 most confident of {len(wrong)} mistakes in 500 images"
+    assert display.figure_.get_suptitle() == heading
+
+    display = plot_mistakes(clf, X_test, y_test, order="dataset", n_images=7)
+    assert_array_equal(display.indices, wrong[:7])
+    assert display.figure_.get_suptitle().startswith("The 7 first of")
+
+
+def test_gallery_positions():
+    X = np.arange(5)[:, None, None] * np.ones((5, 2, 2))
+    y_proba = np.tile([0.2, 0.8], (5, 1))
+    display = MistakesDisplay.from_predictions(X, [0] * 5, y_proba, [0, 1])
+    assert_array_equal(display.indices, range(5))  # equals stay in the order of the data
+    display.figure_.draw_without_rendering()
+    rows = {round(ax.get_position().y0, 3) for ax in display.axes_}
+    assert len(rows) == 2  # three and two
+    assert display.figure_.get_suptitle() == "All 5 mistakes in 5 images, most confident first"
+    display.plot(n_columns=5)
+    display.figure_.draw_without_rendering()
+    assert len({round(ax.get_position().y0, 3) for ax in display.axes_}) == 1
+
+
+@pytest.mark.parametrize("n_images", [1, 3, 25])
+@pytest.mark.parametrize("name", ["7", "Ankle boot", "a name that goes on and on for long"])
+def test_gallery_is_readable(n_images, name, clf, digits):
+    display = plot_mistakes(clf, *digits[1::2], n_images=n_images, display_labels=[name] * 10)
+    display.figure_.draw_without_rendering()
+    assert is_inside(display.figure_)
+    first_row = display.axes_[: int(np.ceil(n_images**0.5))]
+    boxes = [ax.title.get_window_extent() for ax in first_row]
+    assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False))
+
+
+def test_gallery_reads_only_the_images_it_draws(clf, digits):
+    _, X_test, _, y_test = digits
+
+    class Recorder:
+        def __init__(self):
+            self.read = []
+
+        def __len__(self):
+            return len(X_test)
+
+        def __getitem__(self, index):
+            self.read.append(index)
+            return X_test[index]
+
+    X = Recorder()
+    y_proba = clf.predict_proba(X_test)
+    display = MistakesDisplay.from_predictions(X, y_test, y_proba, clf.classes_, n_images=4)
+    assert set(X.read) == {0, *display.indices}  # the first one tells what X holds
+
+
+@pytest.mark.parametrize("figure_in", ["figure", "subfigure"])
+def test_gallery_in_given_figure(figure_in, clf, digits):
+    figure = plt.figure()
+    if figure_in == "subfigure":
+        figure = figure.subfigures(1, 2)[1]
+    display = plot_mistakes(clf, digits[1], digits[3], n_images=3, figure=figure)
+    assert display.figure_ is figure
+    assert all(ax in figure.axes for ax in display.axes_)
+
+
+def test_no_mistakes(clf, digits):
+    X_test = digits[1]
+    display = plot_mistakes(clf, X_test, clf.predict(X_test))
+    assert display.n_mistakes == 0
+    (text,) = display.axes_[0].texts
+    assert text.get_text() == "No mistakes: all 500 images classified correctly"
+    assert is_inside(display.figure_)
+
+
+LAYOUTS = {
+    "grey": (lambda X: X, (8, 8)),
+    "one channel last": (lambda X: X[..., None], (8, 8)),
+    "one channel first": (lambda X: X[:, None], (8, 8)),
+    "RGB last": (lambda X: np.stack([X, X, X // 2], axis=-1), (8, 8, 3)),
+    "RGB first": (lambda X: np.stack([X, X, X // 2], axis=1), (8, 8, 3)),
+    "RGBA last": (lambda X: np.stack([X, X, X // 2, X + 239], axis=-1), (8, 8, 4)),
+    "RGBA first": (lambda X: np.stack([X, X, X // 2, X + 239], axis=1), (8, 8, 4)),
+    "flat": (flatten, (8, 8)),
+    "flat in pandas": (lambda X: pd.DataFrame(flatten(X)), (8, 8)),
+    "torch": (torch.as_tensor, (8, 8)),
+    "torch RGB first": (lambda X: torch.as_tensor(np.stack([X, X, X], axis=1)), (8, 8, 3)),
+    "list of arrays": (list, (8, 8)),
+    "list of Pillow": (lambda X: [Image.fromarray(x) for x in X], (8, 8)),
+    "Pillow RGB": (lambda X: [Image.fromarray(x).convert("RGB") for x in X], (8, 8, 3)),
+    "Pillow palette": (lambda X: [Image.fromarray(x).convert("P") for x in X], (8, 8, 3)),
+    "bool": (lambda X: X > 8, (8, 8)),
+    "floats around 0": (lambda X: (X - 8.0) / 5, (8, 8)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_gallery_of_any_images(layout, digits):
+    convert, shape = LAYOUTS[layout]
+    _, images, _, y_test = digits
+    X = convert(images)
+    y_proba = np.eye(10)[(y_test + 1) % 10]
+    display = MistakesDisplay.from_predictions(X, y_test, y_proba, range(10), n_images=2)
+    expected = images[1] // 2 if "RGB" in layout and "Pillow" not in layout else images[1]
+    for ax, image in zip(display.axes_, display.images, strict=True):
+        assert image.shape == shape
+        shown = ax.images[0].get_array()
+        assert shown.shape == shape
+        low, high = ax.images[0].get_clim()
+        assert low <= shown.min()
+        assert shown.max() <= high
+    if layout == "torch RGB first":
+        expected = images[1]
+    first_channel = display.images[1] if len(shape) == 2 else display.images[1][:, :, 0]
+    if layout not in ("bool", "floats around 0"):
+        assert_array_equal(first_channel, images[1])
+    if len(shape) == 3:
+        assert_array_equal(display.images[1][:, :, 2], expected)
+
+
+@pytest.mark.parametrize("scale", [1.0, 255.0, 1000.0, -3.0])
+@pytest.mark.parametrize("n_channels", [3, 4])
+def test_colour_floats_of_any_range_are_shown_unclipped(scale, n_channels):
+    rng = np.random.default_rng(0)
+    X = rng.random((4, 6, 6, n_channels)) * scale
+    display = MistakesDisplay.from_predictions(X, [0] * 4, [[0.0, 1.0]] * 4, [0, 1])
+    shown = np.stack([ax.images[0].get_array() for ax in display.axes_])
+    rgb = X[..., :3]
+    assert 0 <= shown.min()
+    assert shown.max() <= 1
+    low, high = min(0, rgb.min()), max(rgb.max(), 0 if scale < 0 else rgb.max())
+    high = rgb.max() if rgb.max() > low else high
+    assert_allclose(shown[..., :3], (rgb - low) / (high - low))
+    if n_channels == 4:
+        alpha = {1.0: X[..., 3], 255.0: X[..., 3] / 255}.get(scale, np.ones(X.shape[:3]))
+        assert_allclose(shown[..., 3], alpha)
+
+
+def test_grey_floats_share_one_scale():
+    X = np.stack([np.full((2, 2), 3.0), np.full((2, 2), 16.0)])
+    display = MistakesDisplay.from_predictions(X, [0, 0], [[0, 1], [0, 1]], [0, 1])
+    assert [ax.images[0].get_clim() for ax in display.axes_] == [(0, 16), (0, 16)]
+
+
+def test_flat_rows_take_the_shape_of_the_classifier():
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    images = rng.integers(0, 256, (40, 4, 9, 3))  # 108 values: a 6 x 6 RGB square as well
+    last, first = flatten(images), flatten(np.moveaxis(images, 3, 1))
+    cases = [
+        (FakeCNN(image_shape=(4, 9, 3)), last),
+        (FakeCNN(image_shape=(3, 4, 9)), first),
+        (make_pipeline(StandardScaler(), FakeCNN(image_shape=(3, 4, 9))), first),
+    ]
+    for estimator, X in cases:
+        estimator.fit(X, y)
+        gallery = plot_mistakes(estimator, X, 1 - estimator.predict(X), n_images=40)
+        for index, image in zip(gallery.indices, gallery.images, strict=True):
+            assert_array_equal(image, images[index])
+        report = evaluate(estimator, X, 1 - estimator.predict(X))
+        assert_array_equal(report.mistakes[5].image, images[report.mistakes[5].index])
+
+    clf = FakeCNN().fit(images, y)
+    assert clf.image_shape_ == (3, 4, 9)  # from images: rows are channels-last
+    gallery = plot_mistakes(clf, last, 1 - clf.predict(last), n_images=1)
+    assert_array_equal(gallery.images[0], images[gallery.indices[0]])
+    gallery = plot_mistakes(clf, last, 1 - clf.predict(last), n_images=1, image_shape=(12, 9))
+    assert gallery.images[0].shape == (12, 9)
+
+
+def test_rows_that_are_no_images(clf, digits):
+    rows = np.zeros((6, 7))
+    y_proba = np.eye(10)[:6]
+    with pytest.raises(ValueError, match="got rows of 7 values instead. Give image_shape="):
+        MistakesDisplay.from_predictions(rows, np.arange(6), y_proba, range(10))
+    with pytest.raises(ValueError, match=r"the image shape \(2, 2\); got rows of 7 values"):
+        MistakesDisplay.from_predictions(rows, np.arange(6), y_proba, range(10), image_shape=(2, 2))
+    with pytest.raises(ValueError, match="with 1, 3 or 4 channels; got a sample of shape"):
+        MistakesDisplay.from_predictions(np.zeros((6, 5, 5, 2)), np.arange(6), y_proba, range(10))
+    # A report needs no images.
+    model = DummyClassifier().fit(rows, [0, 0, 0, 0, 1, 1])
+    with pytest.warns(UndefinedMetricWarning):
+        report = evaluate(model, rows, [0, 0, 0, 0, 1, 1])
+    assert report.mistakes[0].image.shape == (7,)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"n_images": 0}, "'n_images' parameter of .* at least 1; got 0 instead"),
+        ({"n_images": 2.5}, "'n_images' parameter"),
+        ({"order": "random"}, "'order' parameter of .* 'confident' or 'dataset'; got 'random'"),
+        ({"image_shape": 8}, "'image_shape' parameter"),
+        ({"image_shape": (8,)}, "'image_shape' parameter"),
+        ({"image_shape": (8, -8)}, "'image_shape' parameter"),
+    ],
+)
+def test_wrong_gallery_parameters(kwargs, message, clf, digits):
+    with pytest.raises(ValueError, match=message):
+        plot_mistakes(clf, digits[1], digits[3], **kwargs)
+    y_proba = np.full((500, 10), 0.1)
+    with pytest.raises(ValueError, match=message):
+        MistakesDisplay.from_predictions(digits[1], digits[3], y_proba, range(10), **kwargs)
+
+
+def test_wrong_n_columns(clf, digits):
+    display = plot_mistakes(clf, digits[1], digits[3], n_images=2)
+    with pytest.raises(ValueError, match="'n_columns' parameter"):
+        display.plot(n_columns=0)
+
+
+# --- report ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("labels", ["int", "str"])
+def test_report_is_that_of_sklearn(weighted, labels, digits):
+    X_train, X_test, y_train, y_test = digits
+    if labels == "str":
+        y_train, y_test = np.array(NAMES)[y_train], np.array(NAMES)[y_test]
+    clf = FakeCNN().fit(X_train, y_train)
+    y_pred = clf.predict(X_test)
+    weight = np.linspace(0.5, 2, len(y_test)) if weighted else None
+    report = evaluate(clf, X_test, y_test, sample_weight=weight)
+
+    assert report.accuracy == pytest.approx(accuracy_score(y_test, y_pred, sample_weight=weight))
+    expected = precision_recall_fscore_support(y_test, y_pred, sample_weight=weight)
+    for name, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        assert_allclose(getattr(report, name), values)
+    assert_allclose(report.confusion_matrix, confusion_matrix(y_test, y_pred, sample_weight=weight))
+    assert_array_equal(report.classes, clf.classes_)
+    assert report.target_names == [str(label) for label in clf.classes_]
+
+
+def test_report_holds_every_mistake(clf, digits):
+    _, X_test, _, y_test = digits
+    y_proba = clf.predict_proba(X_test)
+    y_pred = y_proba.argmax(axis=1)
+    report = evaluate(clf, X_test, y_test)
+    assert {mistake.index for mistake in report.mistakes} == set(np.flatnonzero(y_pred != y_test))
+    probabilities = [mistake.probability for mistake in report.mistakes]
+    assert probabilities == sorted(probabilities, reverse=True)
+    for mistake in report.mistakes:
+        assert mistake.true_label == y_test[mistake.index]
+        assert mistake.predicted_label == y_pred[mistake.index]
+        assert_array_equal(mistake.probabilities, y_proba[mistake.index])
+        assert mistake.probability == y_proba[mistake.index].max()
+        assert_array_equal(mistake.image, X_test[mistake.index])
+        assert not np.shares_memory(mistake.image, X_test)
+
+
+def test_report_predicts_once(digits):
+    clf = FakeCNN().fit(digits[0], digits[2])
+    evaluate(clf, digits[1], digits[3])
+    assert clf.n_calls_ == 1
+    plot_mistakes(clf, digits[1], digits[3])
+    assert clf.n_calls_ == 2
+
+
+def test_report_as_frames(clf, digits):
+    report = evaluate(clf, digits[1], digits[3], target_names=NAMES)
+    frame = report.to_frame()
+    assert list(frame.columns) == ["precision", "recall", "f1", "support"]
+    assert list(frame.index) == NAMES
+    assert_array_equal(frame["recall"], report.recall)
+
+    frame = report.mistakes_to_frame()
+    first = report.mistakes[0]
+    assert frame.index[0] == first.index
+    assert list(frame.columns[:3]) == ["true_label", "predicted_label", "probability"]
+    assert list(frame.columns[3:]) == [f"probability_{name}" for name in NAMES]
+    assert frame.iloc[0, 0] == first.true_label
+    assert_array_equal(frame.iloc[0, 3:], first.probabilities)
+
+
+def test_report_without_mistakes(clf, digits):
+    report = evaluate(clf, digits[1], clf.predict(digits[1]))
+    assert report.accuracy == 1
+    assert report.mistakes == []
+    assert report.mistakes_to_frame().shape == (0, 13)
+    assert "0 mistakes in 500 images, accuracy 1.0000" in str(report)
+
+
+def test_report_names_pandas_where_it_is_missing(monkeypatch, clf, digits):
+    report = evaluate(clf, digits[1], digits[3])
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    for method in (report.to_frame, report.mistakes_to_frame):
+        with pytest.raises(ImportError, match=f"{method.__name__} requires pandas"):
+            method()
+
+
+def test_printed_report_has_the_numbers_of_sklearn(clf, digits):
+    report = evaluate(clf, digits[1], digits[3], target_names=NAMES)
+    expected = classification_report(digits[3], clf.predict(digits[1]), target_names=NAMES)
+    words = [line.split() for line in str(report).splitlines()]
+    assert words[:-2] == [line.replace("f1-score", "f1").split() for line in expected.splitlines()]
+    n_mistakes = len(report.mistakes)
+    assert repr(report) == (
+        f"EvaluationReport(accuracy={report.accuracy:.4f}, n_samples=500, "
+        f"n_mistakes={n_mistakes}, n_classes=10)"
+    )
+
+
+def test_html_report(clf, digits):
+    names = ["<b>&zero", *NAMES[1:]]
+    html = evaluate(clf, digits[1], digits[3], target_names=names)._repr_html_()
+    assert "<th>&lt;b&gt;&amp;zero</th>" in html
+    table = pd.read_html  # only to say that this is a table; parsed by hand, without lxml
+    assert callable(table)
+    assert html.count("<tr>") == 1 + 10 + 3
+
+
+def test_wrong_sample_weight(clf, digits):
+    for call in (evaluate, plot_confusion_matrix):
+        with pytest.raises(ValueError, match=r"'sample_weight' parameter .* shape \(500,\)"):
+            call(clf, digits[1], digits[3], sample_weight=np.ones(499))
+
+
+def test_report_is_built_by_keyword():
+    report = EvaluationReport(
+        confusion_matrix=np.array([[1, 0], [1, 2]]),
+        accuracy=0.75,
+        precision=np.array([0.5, 1.0]),
+        recall=np.array([1.0, 2 / 3]),
+        f1=np.array([2 / 3, 0.8]),
+        support=np.array([1, 3]),
+        classes=np.array(["a", "b"]),
+        target_names=["a", "b"],
+        mistakes=[],
+        n_samples=4,
+    )
+    assert str(report).splitlines()[-3].split() == "weighted avg 0.88 0.75 0.77 4".split()
