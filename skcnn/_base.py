@@ -20,9 +20,9 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils import assert_all_finite, check_random_state, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 
@@ -100,7 +100,7 @@ class ImageClassifier(
         "lr": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), type],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "lr_schedule": [StrOptions(set(LR_SCHEDULES)), callable, None],
@@ -386,8 +386,8 @@ class ImageClassifier(
         validate_parameter_constraints(
             self._parameter_constraints, self.get_params(deep=False), self._name
         )
-        if isinstance(self.optimizer, type) and not issubclass(
-            self.optimizer, torch.optim.Optimizer
+        if not isinstance(self.optimizer, str) and not (
+            isinstance(self.optimizer, type) and issubclass(self.optimizer, torch.optim.Optimizer)
         ):
             raise ValueError(
                 f"The 'optimizer' parameter of {self._name} must be one of {sorted(OPTIMIZERS)} "
@@ -423,7 +423,13 @@ class ImageClassifier(
         self, y: Any, n_images: int, continued: bool = True, classes: Any = None
     ) -> np.ndarray:
         """Class index of every label; unless `continued`, sets `classes_`."""
-        y = validate_data(self, y=as_array(y))
+        if y is None:
+            raise ValueError(
+                f"{self._name} requires y to be passed, but the target y is None. Pass the label "
+                "of each image, or a Dataset of (image, label) pairs as X."
+            )
+        y = column_or_1d(as_array(y), warn=True)
+        assert_all_finite(y, input_name="y")
         check_classification_targets(y)
         if len(y) != n_images:
             raise ValueError(

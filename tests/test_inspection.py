@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -39,8 +40,9 @@ from skcnn.inspection import (
 )
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
+PLAIN = {"annotate": False, "colorbar": False}  # drawn fast, where only numbers are looked at
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
@@ -80,7 +82,7 @@ class FakeCNN(ClassifierMixin, BaseEstimator):
             shape = X.shape[1:]
         if len(shape) == 2:
             shape = (1, *shape)
-        elif shape[0] not in (1, 3, 4):
+        elif shape[2] in (1, 3, 4):
             shape = (shape[2], *shape[:2])
         self.image_shape_ = shape
         self.history_ = make_history(self.max_epochs, validated=self.early_stopping)
@@ -191,9 +193,9 @@ def test_every_function_finds_the_classifier(kind, digits):
     y_pred = estimator.predict(X_test)
 
     assert len(plot_history(estimator).lines_["valid_acc"].get_xdata()) == 3
-    matrix = plot_confusion_matrix(estimator, X_test, y_test).confusion_matrix
+    matrix = plot_confusion_matrix(estimator, X_test, y_test, **PLAIN).confusion_matrix
     assert_array_equal(matrix, confusion_matrix(y_test, y_pred))
-    gallery = plot_mistakes(estimator, X_test, y_test, n_images=2)
+    gallery = plot_mistakes(estimator, X_test, y_test, n_images=1)
     assert gallery.n_mistakes == (y_pred != y_test).sum() > 0
     assert_array_equal(gallery.images[0], X_test[gallery.indices[0]])
     report = evaluate(estimator, X_test, y_test)
@@ -241,7 +243,7 @@ def test_search_that_was_not_refitted(call, digits):
     ids=["regressor", "passthrough", "number"],
 )
 def test_not_a_classifier(call, estimator, digits):
-    with pytest.raises(TypeError, match="'estimator' parameter of .* must be a fitted classifier"):
+    with pytest.raises(TypeError, match=r"'estimator' parameter of .* must be a fitted classifier"):
         call(estimator, digits[1], digits[3])
 
 
@@ -264,14 +266,15 @@ def test_one_hot_and_missing_labels_are_refused(call, clf, digits):
         call(clf, digits[1][:0], digits[3][:0])
 
 
-@pytest.mark.parametrize("call", [plot_mistakes, evaluate])
-def test_estimator_without_probabilities(call, digits):
-    X_train, X_test, y_train, y_test = map(np.copy, digits)
+def test_estimator_without_probabilities(digits):
+    X_train, X_test, y_train, y_test = digits
     svc = SVC().fit(flatten(X_train), y_train)
-    with pytest.raises(TypeError, match="must have a 'predict_proba' method; got SVC"):
-        call(svc, flatten(X_test), y_test)
+    for call in (plot_mistakes, evaluate):
+        with pytest.raises(TypeError, match="must have a 'predict_proba' method; got SVC"):
+            call(svc, flatten(X_test), y_test)
     # The confusion matrix needs none.
-    matrix = plot_confusion_matrix(svc, flatten(X_test), y_test).confusion_matrix
+    display = plot_confusion_matrix(svc, flatten(X_test), y_test, **PLAIN)
+    matrix = display.confusion_matrix
     assert_array_equal(matrix, confusion_matrix(y_test, svc.predict(flatten(X_test))))
 
 
@@ -301,7 +304,7 @@ def test_history_panels(clf):
     for key, line in display.lines_.items():
         assert_array_equal(line.get_xdata(), [1, 2, 3])
         assert_allclose(line.get_ydata(), [epoch[key] for epoch in clf.history_])
-        assert line.axes is display.axes_[key.endswith("acc")]
+        assert line.axes is display.axes_[1 if key.endswith("acc") else 0]
     assert set(display.lines_) == {"train_loss", "train_acc", "valid_loss", "valid_acc"}
     assert display.lines_["train_loss"].get_color() == display.lines_["train_acc"].get_color()
     assert display.lines_["train_loss"].get_color() != display.lines_["valid_loss"].get_color()
@@ -374,14 +377,13 @@ def test_history_errors(digits):
 def test_confusion_matrix_is_that_of_sklearn(normalize, weighted, clf, digits):
     _, X_test, _, y_test = digits
     weight = np.linspace(0.5, 2, len(y_test)) if weighted else None
-    display = plot_confusion_matrix(clf, X_test, y_test, normalize=normalize, sample_weight=weight)
+    kwargs = {"normalize": normalize, "sample_weight": weight, **PLAIN}
+    display = plot_confusion_matrix(clf, X_test, y_test, **kwargs)
     expected = confusion_matrix(
         y_test, clf.predict(X_test), normalize=normalize, sample_weight=weight
     )
     assert_allclose(display.confusion_matrix, expected)
-    again = ConfusionMatrixDisplay.from_predictions(
-        y_test, clf.predict(X_test), normalize=normalize, sample_weight=weight
-    )
+    again = ConfusionMatrixDisplay.from_predictions(y_test, clf.predict(X_test), **kwargs)
     assert_allclose(again.confusion_matrix, expected)
 
 
@@ -400,9 +402,9 @@ def test_confusion_matrix_cells_hold_their_numbers(clf, digits):
 
 
 def test_confusion_matrix_names(clf, digits):
-    display = plot_confusion_matrix(clf, digits[1], digits[3])
+    display = plot_confusion_matrix(clf, digits[1], digits[3], **PLAIN)
     assert ticks(display.ax_) == [str(digit) for digit in range(10)]
-    display = plot_confusion_matrix(clf, digits[1], digits[3], display_labels=NAMES)
+    display = plot_confusion_matrix(clf, digits[1], digits[3], display_labels=NAMES, **PLAIN)
     assert ticks(display.ax_) == NAMES
     assert [label.get_text() for label in display.ax_.get_yticklabels()] == NAMES
 
@@ -439,8 +441,9 @@ def test_mistakes_of_a_perfect_classifier_are_white():
     assert_allclose(display.mistakes_mesh_.get_facecolors()[1, :3], 1)
 
 
-@pytest.mark.parametrize("n_classes", [1, 2, 10, 30, 150])
-@pytest.mark.parametrize("length", [1, 12, 60])
+@pytest.mark.parametrize(
+    ("n_classes", "length"), [(2, 1), (2, 60), (10, 1), (10, 60), (30, 12), (90, 12)]
+)
 def test_confusion_matrix_is_readable(n_classes, length):
     y_true = np.arange(n_classes).repeat(2)
     y_pred = np.roll(y_true, 1)
@@ -462,14 +465,17 @@ def test_confusion_matrix_is_readable(n_classes, length):
     # Names beside each other do not touch, unless they are turned.
     labels = [label for label in ax.get_xticklabels() if label.get_rotation() == 0]
     boxes = [label.get_window_extent() for label in labels]
-    assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False))
+    assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
     boxes = [label.get_window_extent() for label in ax.get_yticklabels()]
-    assert all(abs(a.y0 - b.y0) >= 6 for a, b in zip(boxes, boxes[1:], strict=False))
+    assert all(abs(a.y0 - b.y0) >= 6 for a, b in pairwise(boxes))
 
 
 def test_annotate_overrules():
-    y = np.arange(100)
-    assert ConfusionMatrixDisplay.from_predictions(y, y, annotate=True).text_.shape == (100, 100)
+    y = np.arange(10)
+    _, ax = plt.subplots(figsize=(0.8, 0.8))
+    assert ConfusionMatrixDisplay.from_predictions(y, y, ax=ax).text_ is None
+    display = ConfusionMatrixDisplay.from_predictions(y, y, ax=ax, annotate=True)
+    assert display.text_.shape == (10, 10)
     assert ConfusionMatrixDisplay.from_predictions([0, 1], [0, 1], annotate=False).text_ is None
     with pytest.raises(ValueError, match="'annotate' parameter"):
         ConfusionMatrixDisplay.from_predictions([0, 1], [0, 1], annotate="yes")
@@ -512,16 +518,16 @@ def test_scales_say_what_they_show():
 
 @pytest.mark.parametrize("normalize", ["rows", True, ["true"]])
 def test_wrong_normalize(normalize, clf, digits):
-    with pytest.raises(ValueError, match="'normalize' parameter of .*from_estimator must be None"):
+    with pytest.raises(ValueError, match=r"'normalize' parameter of .*from_estimator must be None"):
         plot_confusion_matrix(clf, digits[1], digits[3], normalize=normalize)
-    with pytest.raises(ValueError, match="'normalize' parameter of .*from_predictions"):
+    with pytest.raises(ValueError, match=r"'normalize' parameter of .*from_predictions"):
         ConfusionMatrixDisplay.from_predictions([0], [0], normalize=normalize)
 
 
 def test_classes_without_images_keep_their_rows(clf, digits):
     _, X_test, _, y_test = digits
     few = y_test < 3
-    display = plot_confusion_matrix(clf, X_test[few], y_test[few])
+    display = plot_confusion_matrix(clf, X_test[few], y_test[few], **PLAIN)
     assert display.confusion_matrix.shape == (10, 10)
 
 
@@ -575,15 +581,15 @@ def test_unseen_labels_are_mistakes(unseen, expected, clf, digits):
     y = np.array(digits[3].tolist(), dtype=object)
     y[:3] = unseen
     with pytest.warns(UserWarning, match="never saw in fit"):
-        display = plot_confusion_matrix(clf, X_test, y)
+        display = plot_confusion_matrix(clf, X_test, y, **PLAIN)
     assert ticks(display.ax_) == [str(digit) for digit in range(10)] + expected
     assert display.confusion_matrix[10:].sum() == 3
     assert display.confusion_matrix[:, 10:].sum() == 0
 
     with pytest.warns(UserWarning, match="never saw in fit"):
-        gallery = plot_mistakes(clf, X_test, y, n_images=500, display_labels=NAMES)
-    assert {0, 1, 2} <= set(gallery.indices)
-    assert gallery.true_labels[list(gallery.indices).index(0)] == str(unseen[0])
+        gallery = plot_mistakes(clf, X_test, y, n_images=3, order="dataset", display_labels=NAMES)
+    assert_array_equal(gallery.indices, [0, 1, 2])
+    assert gallery.true_labels == [str(label) for label in unseen]
 
     with pytest.warns(UserWarning, match="never saw in fit"), pytest.warns(UndefinedMetricWarning):
         report = evaluate(clf, X_test, y, target_names=NAMES)
@@ -640,15 +646,17 @@ def test_gallery_positions():
     assert len({round(ax.get_position().y0, 3) for ax in display.axes_}) == 1
 
 
-@pytest.mark.parametrize("n_images", [1, 3, 25])
-@pytest.mark.parametrize("name", ["7", "Ankle boot", "a name that goes on and on for long"])
+@pytest.mark.parametrize(
+    ("n_images", "name"),
+    [(1, "7"), (16, "7"), (1, "Ankle boot"), (9, "Ankle boot"), (9, "a name that goes on and on")],
+)
 def test_gallery_is_readable(n_images, name, clf, digits):
     display = plot_mistakes(clf, *digits[1::2], n_images=n_images, display_labels=[name] * 10)
     display.figure_.draw_without_rendering()
     assert is_inside(display.figure_)
     first_row = display.axes_[: int(np.ceil(n_images**0.5))]
     boxes = [ax.title.get_window_extent() for ax in first_row]
-    assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:], strict=False))
+    assert all(a.x1 < b.x0 for a, b in pairwise(boxes))
 
 
 def test_gallery_reads_only_the_images_it_draws(clf, digits):
@@ -743,10 +751,9 @@ def test_colour_floats_of_any_range_are_shown_unclipped(scale, n_channels):
     display = MistakesDisplay.from_predictions(X, [0] * 4, [[0.0, 1.0]] * 4, [0, 1])
     shown = np.stack([ax.images[0].get_array() for ax in display.axes_])
     rgb = X[..., :3]
-    assert 0 <= shown.min()
+    assert shown.min() >= 0
     assert shown.max() <= 1
-    low, high = min(0, rgb.min()), max(rgb.max(), 0 if scale < 0 else rgb.max())
-    high = rgb.max() if rgb.max() > low else high
+    low, high = min(0, rgb.min()), rgb.max()
     assert_allclose(shown[..., :3], (rgb - low) / (high - low))
     if n_channels == 4:
         alpha = {1.0: X[..., 3], 255.0: X[..., 3] / 255}.get(scale, np.ones(X.shape[:3]))
@@ -771,7 +778,7 @@ def test_flat_rows_take_the_shape_of_the_classifier():
     ]
     for estimator, X in cases:
         estimator.fit(X, y)
-        gallery = plot_mistakes(estimator, X, 1 - estimator.predict(X), n_images=40)
+        gallery = plot_mistakes(estimator, X, 1 - estimator.predict(X), n_images=3)
         for index, image in zip(gallery.indices, gallery.images, strict=True):
             assert_array_equal(image, images[index])
         report = evaluate(estimator, X, 1 - estimator.predict(X))
@@ -788,7 +795,7 @@ def test_flat_rows_take_the_shape_of_the_classifier():
 def test_rows_that_are_no_images(clf, digits):
     rows = np.zeros((6, 7))
     y_proba = np.eye(10)[:6]
-    with pytest.raises(ValueError, match="got rows of 7 values instead. Give image_shape="):
+    with pytest.raises(ValueError, match=r"got rows of 7 values instead\. Give image_shape="):
         MistakesDisplay.from_predictions(rows, np.arange(6), y_proba, range(10))
     with pytest.raises(ValueError, match=r"the image shape \(2, 2\); got rows of 7 values"):
         MistakesDisplay.from_predictions(rows, np.arange(6), y_proba, range(10), image_shape=(2, 2))
@@ -870,7 +877,7 @@ def test_report_predicts_once(digits):
     clf = FakeCNN().fit(digits[0], digits[2])
     evaluate(clf, digits[1], digits[3])
     assert clf.n_calls_ == 1
-    plot_mistakes(clf, digits[1], digits[3])
+    plot_mistakes(clf, digits[1], digits[3], n_images=1)
     assert clf.n_calls_ == 2
 
 
@@ -922,8 +929,6 @@ def test_html_report(clf, digits):
     names = ["<b>&zero", *NAMES[1:]]
     html = evaluate(clf, digits[1], digits[3], target_names=names)._repr_html_()
     assert "<th>&lt;b&gt;&amp;zero</th>" in html
-    table = pd.read_html  # only to say that this is a table; parsed by hand, without lxml
-    assert callable(table)
     assert html.count("<tr>") == 1 + 10 + 3
 
 
@@ -946,4 +951,4 @@ def test_report_is_built_by_keyword():
         mistakes=[],
         n_samples=4,
     )
-    assert str(report).splitlines()[-3].split() == "weighted avg 0.88 0.75 0.77 4".split()
+    assert " ".join(str(report).splitlines()[-3].split()) == "weighted avg 0.88 0.75 0.77 4"

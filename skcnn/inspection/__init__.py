@@ -1,9 +1,9 @@
 """Looking at a fitted classifier: how it learned, where it errs and how well it does."""
 
-from ._confusion_matrix import ConfusionMatrixDisplay, plot_confusion_matrix
-from ._evaluation import EvaluationReport, Mistake, evaluate
-from ._history import HistoryDisplay, plot_history
-from ._mistakes import MistakesDisplay, plot_mistakes
+from skcnn.inspection._confusion_matrix import ConfusionMatrixDisplay, plot_confusion_matrix
+from skcnn.inspection._evaluation import EvaluationReport, Mistake, evaluate
+from skcnn.inspection._history import HistoryDisplay, plot_history
+from skcnn.inspection._mistakes import MistakesDisplay, plot_mistakes
 
 __all__ = [
     "ConfusionMatrixDisplay",

@@ -5,7 +5,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from ._arrays import as_numpy
+from skcnn.inspection._arrays import as_numpy
 
 
 def find_classifier(estimator, owner):

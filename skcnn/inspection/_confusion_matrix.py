@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from ._arrays import count_samples
-from ._classifier import find_classifier
-from ._labels import check_labels, check_sample_weight, encode, name_labels, shorten
+from skcnn.inspection._arrays import count_samples
+from skcnn.inspection._classifier import find_classifier
+from skcnn.inspection._labels import check_labels, check_sample_weight, encode, name_labels, shorten
 
 NORMALIZATIONS = (None, "true", "pred", "all")
 UNITS = {
@@ -349,6 +349,7 @@ class ConfusionMatrixDisplay:
             # seaborn would write white on light orange.
             for text, color in zip(self.text_.flat, text_colors.flat, strict=True):
                 text.set_color(color)
+                text.set_in_layout(False)  # it is inside its cell: measuring it would take long
 
         self._label_axes(names, cell)
         if colorbar:

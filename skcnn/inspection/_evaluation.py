@@ -6,11 +6,11 @@ from html import escape
 import numpy as np
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from ._arrays import count_samples
-from ._classifier import check_probabilities, find_classifier, predict_proba
-from ._images import as_image, fitted_image_shapes, take_samples
-from ._labels import check_labels, check_sample_weight, encode, name_labels
-from ._mistakes import find_mistakes
+from skcnn.inspection._arrays import count_samples
+from skcnn.inspection._classifier import check_probabilities, find_classifier, predict_proba
+from skcnn.inspection._images import as_image, fitted_image_shapes, take_samples
+from skcnn.inspection._labels import check_labels, check_sample_weight, encode, name_labels
+from skcnn.inspection._mistakes import find_mistakes
 
 SCORES = ("precision", "recall", "f1")
 

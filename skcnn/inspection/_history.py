@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._classifier import find_classifier
+from skcnn.inspection._classifier import find_classifier
 
 REQUIRED_KEYS = ("epoch", "train_loss", "train_acc")
 MOST_MARKERS = 30  # epochs beyond which markers would merge into a thick line

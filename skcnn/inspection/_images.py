@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ._arrays import as_numpy
+from skcnn.inspection._arrays import as_numpy
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
 

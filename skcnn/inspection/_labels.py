@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from ._arrays import as_numpy
+from skcnn.inspection._arrays import as_numpy
 
 LONGEST_NAME = 24  # characters of a class name that a tick or a title shows
 
@@ -102,14 +102,10 @@ def encode(y, classes, *, warn_in=None):
 def _append(classes, more):
     if not more:
         return classes
-    more = np.array(more)
-    if more.dtype.kind == classes.dtype.kind:
+    if {np.asarray(label).dtype.kind for label in more} == {classes.dtype.kind}:
         return np.concatenate([classes, more])
-    # Joined as they are: concatenate would turn 3 into "3" or 3.0.
-    joined = np.empty(len(classes) + len(more), dtype=object)
-    joined[: len(classes)] = classes
-    joined[len(classes) :] = more
-    return joined
+    # Labels of several types stay as they are: a common one would make "3" or 3.0 of 3.
+    return np.array([*classes.tolist(), *more], dtype=object)
 
 
 def name_labels(labels, n_named, names, owner, *, parameter="display_labels"):

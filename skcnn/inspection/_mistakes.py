@@ -5,9 +5,9 @@ import numbers
 
 import numpy as np
 
-from ._arrays import count_samples
-from ._classifier import check_probabilities, find_classifier, predict_proba
-from ._images import (
+from skcnn.inspection._arrays import count_samples
+from skcnn.inspection._classifier import check_probabilities, find_classifier, predict_proba
+from skcnn.inspection._images import (
     as_image,
     as_rgb,
     check_image_shape,
@@ -17,7 +17,7 @@ from ._images import (
     square_shapes,
     take_samples,
 )
-from ._labels import check_labels, encode, name_labels, shorten
+from skcnn.inspection._labels import check_labels, encode, name_labels, shorten
 
 ORDERS = ("confident", "dataset")
 FONT_SIZE = 8  # points, of the titles
@@ -240,7 +240,8 @@ class MistakesDisplay:
         ----------
         X : array-like of n_samples images
             (n, H, W), (n, H, W, C), (n, C, H, W) or flat rows (n, d), of any numeric type; or a
-            list of arrays or Pillow images.
+            list of arrays or Pillow images. Where both axes could hold the channels, the last
+            does.
 
         y_true : array-like of shape (n_samples,)
             True labels. Labels that are not in `classes` are mistakes.

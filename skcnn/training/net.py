@@ -17,10 +17,12 @@ from skcnn.exceptions import DivergenceError
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.preprocessing import Preprocessing
 
-# Rows of the batches in which predictions are made. Within one of these shapes, a row's result
-# does not depend on its company: batches are filled up with zeros.
-_MOST_PREDICTION_ROWS = 256
-_MOST_PREDICTION_PIXELS = 256 * 96 * 96
+# Predictions are made in batches of these numbers of rows, filled up with zeros: within one, the
+# result of a row does not depend on its company. From 16 rows on, LeNet, AlexNet and ResNet-18 gave
+# the same bytes in all of them on an x86-64 CPU; below, probabilities differed by up to 9e-7
+# (examples/benchmarks/prediction_batches.py).
+_PREDICTION_ROWS = (16, 64, 256)
+_MOST_PREDICTION_PIXELS = 256 * 96 * 96  # in one batch, to bound memory
 
 
 class ImageClassifierNet(NeuralNetClassifier):
@@ -82,7 +84,8 @@ class ImageClassifierNet(NeuralNetClassifier):
         if not self.initialized_:
             self.initialize()
         self.stop_ = False
-        self._compiled = torch.compile(self.module_) if self.compile_training else None
+        # Only its call is kept: skorch would take a module for one of its own.
+        self._compiled = torch.compile(self.module_).__call__ if self.compile_training else None
         try:
             self.notify("on_train_begin", X=X, y=y)
             self.fit_loop(X, y, **fit_params)
@@ -152,11 +155,11 @@ class ImageClassifierNet(NeuralNetClassifier):
         losses, records = [], []
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
-            step = step_fn(batch, **fit_params)
+            step = {name: y.detach() for name, y in step_fn(batch, **fit_params).items()}
             record = self.history[-1]["batches"][-1]
             record[f"{prefix}_batch_size"] = len(batch[1])
-            record[f"{prefix}_loss"] = step["loss"].detach()
-            losses.append(step["loss"].detach())
+            record[f"{prefix}_loss"] = step["loss"]
+            losses.append(step["loss"])
             records.append(record)
             self.notify("on_batch_end", batch=batch, training=training, **step)
         total = 0.0
@@ -242,7 +245,7 @@ class ImageClassifierNet(NeuralNetClassifier):
         """Rows of a full prediction batch: fewer for large images, to bound memory."""
         height, width = self.preprocessing_.size
         fit_in = max(1, _MOST_PREDICTION_PIXELS // (height * width))
-        return min(_MOST_PREDICTION_ROWS, 1 << (fit_in.bit_length() - 1))
+        return min(_PREDICTION_ROWS[-1], 1 << (fit_in.bit_length() - 1))
 
     @torch.inference_mode()
     def logits(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -275,8 +278,9 @@ class ImageClassifierNet(NeuralNetClassifier):
             hook.remove()
 
     def _filled_up(self, batch: Tensor) -> Tensor:
-        missing = self.prediction_rows - len(batch)
-        return nn.functional.pad(batch, (0, 0) * 3 + (0, missing)) if missing > 0 else batch
+        fitting = (rows for rows in _PREDICTION_ROWS if rows >= len(batch))
+        missing = min(next(fitting), self.prediction_rows) - len(batch)
+        return nn.functional.pad(batch, (0, 0) * 3 + (0, missing)) if missing else batch
 
     def __getstate__(self) -> dict[str, Any]:
         """State without the compiled module, which cannot be pickled."""

@@ -1,0 +1,44 @@
+"""What every benchmark prints and writes: the machine, the versions, a JSON file."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+import skcnn
+
+
+def describe_machine():
+    """Print and return processor, device, threads and versions."""
+    packages = ("torch", "torchvision", "skorch", "scikit-learn", "numpy")
+    machine = {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "skcnn": skcnn.__version__,
+        **{package: version(package) for package in packages},
+    }
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    return machine
+
+
+def write_json(path, results):
+    """Write results to `path`, making its folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    print(f"wrote {path}")
+
+
+def _processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

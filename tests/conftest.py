@@ -1,0 +1,24 @@
+"""Real images, few enough for quick fits."""
+
+import pytest
+
+from skcnn.datasets import load_fashion_mnist_mini
+
+
+@pytest.fixture(scope="session")
+def clothes():
+    """300 images and labels of Fashion-MNIST, ten classes, shuffled: (300, 28, 28) uint8."""
+    X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
+    X, y = X[:300], y[:300]
+    X.flags.writeable = False  # nothing may write to it
+    return X, y
+
+
+@pytest.fixture(scope="session")
+def tops_and_bags():
+    """200 images of two classes that are easily told apart: T-shirts (0) and bags (8)."""
+    X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
+    kept = (y == 0) | (y == 8)
+    X, y = X[kept][:200], y[kept][:200]
+    X.flags.writeable = False
+    return X, y

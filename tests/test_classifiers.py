@@ -1,0 +1,601 @@
+"""The classifiers in use: real fits, real images, and what bad input gets."""
+
+import pickle
+import subprocess
+import sys
+import warnings
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_digits
+from sklearn.ensemble import VotingClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from skorch.callbacks import Callback
+from torch import nn
+from torch.optim.lr_scheduler import StepLR
+
+from skcnn import AlexNetClassifier, CNNClassifier, LeNetClassifier
+from skcnn.exceptions import DivergenceError, ValueRangeWarning
+
+QUICK = {"lr": 5e-3, "batch_size": 32, "max_epochs": 4, "random_state": 0}
+
+
+def quick(**params):
+    return LeNetClassifier(**{**QUICK, **params})
+
+
+# Labels ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array(["T-shirt", "bag"]),
+        np.array(["T-shirt", "bag"], dtype=object),
+        np.array([False, True]),
+        np.array([-7, 3], dtype=np.int32),
+        np.array([0.0, 1.0]),
+    ],
+    ids=lambda names: f"{names.dtype}",
+)
+def test_labels_of_any_type_come_back(names, tops_and_bags):
+    X, y = tops_and_bags
+    labels = names[(y == 8).astype(int)]
+    clf = quick().fit(X, labels)
+    assert clf.classes_.dtype == names.dtype
+    assert clf.classes_.tolist() == names.tolist()
+    predicted = clf.predict(X)
+    assert predicted.dtype == names.dtype
+    assert np.mean(predicted == labels) > 0.95
+    assert clf.score(X, labels) > 0.95
+
+
+def test_labels_with_gaps(clothes):
+    X, y = clothes
+    kept = np.isin(y, (0, 5, 9))
+    clf = quick(max_epochs=8).fit(X[kept], y[kept])
+    assert clf.classes_.tolist() == [0, 5, 9]
+    assert set(clf.predict(X)) == {0, 5, 9}
+    assert clf.score(X[kept], y[kept]) > 0.8
+
+
+def test_renaming_labels_in_order_changes_nothing(tops_and_bags):
+    X, y = tops_and_bags
+    renamed = np.where(y == 0, "a", "b")
+    a, b = quick().fit(X, y), quick().fit(X, renamed)
+    assert a.predict_proba(X).tobytes() == b.predict_proba(X).tobytes()
+
+
+# scikit-learn around it -------------------------------------------------------------------------
+
+
+def test_cross_val_score(tops_and_bags):
+    X, y = tops_and_bags
+    assert cross_val_score(quick(), X, y, cv=3).min() > 0.9
+
+
+def test_grid_search_in_two_processes_equals_one(tops_and_bags):
+    X, y = tops_and_bags
+    grid = {"lr": [1e-5, 5e-3], "batch_size": [16, 64]}
+    searches = [
+        GridSearchCV(quick(n_threads=1, max_epochs=2), grid, cv=2, n_jobs=n_jobs).fit(X, y)
+        for n_jobs in (1, 2)
+    ]
+    scores = [search.cv_results_["mean_test_score"].tolist() for search in searches]
+    assert scores[0] == scores[1]
+    assert searches[0].best_params_["lr"] == 5e-3
+    probas = [search.predict_proba(X).tobytes() for search in searches]
+    assert probas[0] == probas[1]
+
+
+def test_pipeline_on_flat_standardised_rows():
+    X, y = load_digits(return_X_y=True)
+    pipeline = make_pipeline(
+        StandardScaler(), LeNetClassifier(lr=5e-3, batch_size=32, max_epochs=12, random_state=0)
+    )
+    pipeline.fit(X[:1200], y[:1200])
+    assert pipeline[-1].image_shape_ == (1, 8, 8)
+    assert pipeline[-1].input_size_ == (12, 12)
+    assert pipeline.score(X[1200:], y[1200:]) > 0.85
+
+
+def test_features_for_another_classifier(tops_and_bags):
+    X, y = tops_and_bags
+    pipeline = make_pipeline(quick(), SVC()).fit(X[:150], y[:150])
+    assert pipeline.score(X[150:], y[150:]) > 0.9
+    frame = quick().set_output(transform="pandas").fit(X, y).transform(X)
+    assert list(frame.columns[:2]) == ["lenetclassifier0", "lenetclassifier1"]
+
+
+def test_calibrated_and_voting(tops_and_bags):
+    X, y = tops_and_bags
+    calibrated = CalibratedClassifierCV(quick(), cv=2).fit(X, y)
+    assert calibrated.score(X, y) > 0.95
+    flat = X.reshape(len(X), -1)
+    voting = VotingClassifier(
+        [("cnn", quick()), ("linear", LogisticRegression(max_iter=200))], voting="soft"
+    ).fit(flat, y)
+    assert voting.score(flat, y) > 0.95
+
+
+def test_clone_of_a_fitted_classifier_is_unfitted_and_equal(tops_and_bags):
+    X, y = tops_and_bags
+    clf = quick().fit(X, y)
+    again = clone(clf)
+    assert not hasattr(again, "net_")
+    assert again.get_params() == clf.get_params()
+    assert again.fit(X, y).predict_proba(X).tobytes() == clf.predict_proba(X).tobytes()
+
+
+# Reproducibility ----------------------------------------------------------------------------------
+
+FRESH_PROCESS = """
+import hashlib
+from skcnn import AlexNetClassifier
+from skcnn.datasets import load_fashion_mnist_mini
+X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
+clf = AlexNetClassifier(
+    variant="small", max_epochs=2, batch_size=32, augment="standard", random_state=3, n_threads=1
+).fit(X[:120], y[:120])
+print(hashlib.sha256(clf.predict_proba(X[:120]).tobytes()).hexdigest())
+"""
+
+
+def test_two_fresh_processes_give_the_same_bytes():
+    """Dropout and augmentation on; each process has other global generators."""
+    digests = [
+        subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                f"import random, torch; torch.manual_seed({i})\n{FRESH_PROCESS}",
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for i in range(2)
+    ]
+    assert digests[0] == digests[1]
+    assert len(digests[0].strip()) == 64
+
+
+def test_global_generators_are_left_as_they_were(tops_and_bags):
+    X, y = tops_and_bags
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    clf = AlexNetClassifier(variant="small", max_epochs=1, augment="standard", random_state=0)
+    clf.fit(X[:40], y[:40]).predict(X)
+    after = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    assert torch.equal(before[0], after[0])
+    assert before[1] == after[1]
+
+
+def test_other_seeds_give_other_networks(tops_and_bags):
+    X, y = tops_and_bags
+    a, b = (quick(random_state=seed).fit(X, y).predict_proba(X) for seed in (0, 1))
+    assert np.abs(a - b).max() > 1e-3
+
+
+def test_random_state_none_follows_numpy(tops_and_bags):
+    X, y = tops_and_bags
+    np.random.seed(0)  # noqa: NPY002
+    a, b = (quick(random_state=None).fit(X, y).predict_proba(X) for _ in range(2))
+    np.random.seed(0)  # noqa: NPY002
+    again = quick(random_state=None).fit(X, y).predict_proba(X)
+    assert a.tobytes() == again.tobytes() != b.tobytes()
+
+
+# Parameters -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"optimizer": "sgd", "lr": 0.02, "momentum": 0.9},
+        {"optimizer": "adamw", "weight_decay": 0.01},
+        {"optimizer": torch.optim.NAdam},
+        {"lr_schedule": "one_cycle"},
+        {"lr_schedule": None},
+        {"lr_schedule": partial(StepLR, step_size=2)},
+        {"early_stopping": False},
+        {"normalize": False},
+        {"augment": "standard", "max_epochs": 6},
+        {"augment": lambda images: images + 0.05 * torch.randn_like(images)},
+        {"label_smoothing": 0.1},
+        {"class_weight": "balanced"},
+        {"class_weight": {0: 2.0, 8: 1.0}},
+        {"precision": "bfloat16"},
+        {"image_size": 20},
+        {"norm": "batch"},
+        {"activation": "sigmoid", "pooling": "avg", "norm": "batch", "max_epochs": 10},
+        {"padding": 0, "n_threads": 1},
+    ],
+    ids=str,
+)
+def test_parameters_train(params, tops_and_bags):
+    X, y = tops_and_bags
+    clf = quick(**params).fit(X[:150], y[:150])
+    assert clf.score(X[150:], y[150:]) > 0.85
+    assert clf.n_epochs_ <= clf.max_epochs
+    if not clf.early_stopping:
+        assert clf.n_epochs_ == clf.best_epoch_ == clf.max_epochs
+        assert "valid_acc" not in clf.history_[-1]
+
+
+def test_compiled_training_predicts_as_the_plain_module(tops_and_bags):
+    X, y = tops_and_bags
+    clf = CNNClassifier(module=tiny_net, compile=True, lr=1e-2, max_epochs=3, random_state=0)
+    clf.fit(X, y)
+    assert clf.score(X, y) > 0.9
+    again = pickle.loads(pickle.dumps(clf))
+    assert again.predict_proba(X).tobytes() == clf.predict_proba(X).tobytes()
+
+
+def tiny_net(in_channels, n_classes):
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 8, 5, stride=2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(3),
+        nn.Flatten(),
+        nn.Linear(72, n_classes),
+    )
+
+
+def test_class_weight_counts(tops_and_bags):
+    X, y = tops_and_bags
+    X, y = X[:60], np.random.default_rng(0).permutation(y[:60])  # nothing to learn but the odds
+    shares = [
+        np.mean(quick(class_weight={0: weight, 8: 1.0}).fit(X, y).predict(X) == 0)
+        for weight in (1e-3, 1e3)
+    ]
+    assert shares[0] < 0.2
+    assert shares[1] > 0.8
+
+
+def test_weights_stand_for_copies(tops_and_bags):
+    X, y = tops_and_bags
+    weights = np.random.default_rng(0).integers(0, 4, len(X))
+    weighted = quick().fit(X, y, sample_weight=weights)
+    repeated = quick().fit(np.repeat(X, weights, axis=0), np.repeat(y, weights))
+    assert weighted.predict_proba(X).tobytes() == repeated.predict_proba(X).tobytes()
+    fractional = quick().fit(X, y, sample_weight=weights / 3 + 0.1)
+    assert fractional.score(X, y) > 0.9
+
+
+def test_validation_data_of_ones_own(tops_and_bags):
+    X, y = tops_and_bags
+    clf = quick(patience=1, max_epochs=20, lr=1e-6).fit(
+        X[:100], y[:100], X_val=X[100:], y_val=np.where(y[100:] == 0, 8, 0)
+    )
+    # The validation labels are swapped: what helps in training hurts there.
+    assert clf.n_epochs_ < 20
+    for given in ({"X_val": X}, {"y_val": y}):
+        with pytest.raises(ValueError, match="X_val and y_val must be given together"):
+            quick().fit(X, y, **given)
+    with pytest.raises(ValueError, match=r"got \[7\] as well"):
+        quick().fit(X, y, X_val=X[:2], y_val=[0, 7])
+
+
+def test_warm_start_goes_on(tops_and_bags):
+    X, y = tops_and_bags
+    clf = quick(warm_start=True, early_stopping=False, max_epochs=2).fit(X, y)
+    first = clf.history_[-1]["train_loss"]
+    clf.set_params(lr=1e-4).fit(X, y)
+    assert [epoch["epoch"] for epoch in clf.history_] == [1, 2, 3, 4]
+    assert clf.n_epochs_ == 4
+    assert clf.history_[2]["train_loss"] < first
+    cold = clone(clf).set_params(warm_start=False).fit(X, y)
+    assert cold.n_epochs_ == 2
+
+
+def test_partial_fit_learns_in_pieces(tops_and_bags):
+    X, y = tops_and_bags
+    clf = quick(lr=2e-3)
+    clf.partial_fit(X[:20], np.zeros(20, dtype=int), classes=[0, 8])  # one class so far
+    assert clf.classes_.tolist() == [0, 8]
+    for _ in range(6):
+        for start in range(0, 200, 50):
+            clf.partial_fit(X[start : start + 50], y[start : start + 50])
+    assert clf.n_epochs_ == 25
+    assert {epoch["lr"] for epoch in clf.history_} == {2e-3}
+    assert clf.score(X, y) > 0.9
+    with pytest.raises(ValueError, match=r"labels that LeNetClassifier knows.* got \[3\] as well"):
+        clf.partial_fit(X[:2], [0, 3])
+    with pytest.raises(ValueError, match="'classes' parameter of partial_fit must be that of"):
+        clf.partial_fit(X[:2], [0, 8], classes=[0, 3])
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        quick().partial_fit(X[:2], [0, 0])
+
+
+def test_partial_fit_keeps_the_optimizers_memory(tops_and_bags):
+    """Two epochs of one batch each, by partial_fit, are the same steps as by fit."""
+    X, y = tops_and_bags
+    settings = {"batch_size": 256, "lr_schedule": None, "early_stopping": False, "max_epochs": 2}
+    fitted = quick(**settings).fit(X, y)
+    partly = quick(**settings).partial_fit(X, y).partial_fit(X, y)
+    np.testing.assert_allclose(partly.predict_proba(X), fitted.predict_proba(X), atol=1e-4)
+
+
+def test_callbacks_are_heard_and_kept(tops_and_bags):
+    class Counter(Callback):
+        def initialize(self):
+            self.n_batches_ = 0
+            return self
+
+        def on_batch_end(self, net, training, **kwargs):
+            self.n_batches_ += training
+
+    X, y = tops_and_bags
+    counter = Counter()
+    clf = quick(callbacks=[("counter", counter)], early_stopping=False).fit(X, y)
+    assert counter.n_batches_ == 4 * 7
+    assert dict(clf.net_.callbacks_)["counter"] is counter
+
+
+def test_verbosity(tops_and_bags, capsys):
+    X, y = tops_and_bags
+    quick(max_epochs=2).fit(X, y)
+    assert capsys.readouterr() == ("", "")
+    quick(max_epochs=2, verbose=1).fit(X, y)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "epoch 2/2" in err
+    assert "valid_acc" in err
+    quick(max_epochs=2, verbose=2).fit(X, y)
+    out, _ = capsys.readouterr()
+    assert len(out.splitlines()) == 4  # two of the head, one for each epoch
+    assert "train_acc" in out
+
+
+def test_torch_dataset(tops_and_bags):
+    X, y = tops_and_bags
+    pairs = torch.utils.data.TensorDataset(torch.from_numpy(X[:, None].copy()), torch.from_numpy(y))
+    clf = quick().fit(pairs)
+    assert clf.image_shape_ == (1, 28, 28)
+    assert clf.predict(pairs).tolist() == clf.predict(X[:, None]).tolist()
+    assert clf.score(X[:, None], y) > 0.9
+
+
+def test_pil_images_and_data_frames(tops_and_bags):
+    X, y = tops_and_bags
+    pil = [Image.fromarray(image) for image in X]
+    assert quick().fit(pil, y).score(pil, y) > 0.9
+    frame = pd.DataFrame(X.reshape(len(X), -1), columns=[f"pixel{i}" for i in range(784)])
+    clf = quick().fit(frame, pd.Series(y))
+    assert clf.feature_names_in_[3] == "pixel3"
+    assert clf.score(frame, y) > 0.9
+
+
+def test_colour_images_and_resizing():
+    rng = np.random.default_rng(0)
+    y = np.arange(120) % 2
+    X = rng.integers(0, 60, (120, 20, 30, 3), dtype=np.uint8)
+    X[y == 1, :, :, 2] += 150  # blue
+    clf = quick().fit(X, y)
+    assert clf.image_shape_ == (3, 20, 30)
+    assert clf.input_size_ == (20, 30)
+    assert clf.score(X, y) > 0.95
+    small = AlexNetClassifier(variant="small", max_epochs=1, batch_size=16).fit(X[:40], y[:40])
+    assert small.input_size_ == (67, 67)
+
+
+def test_torchvision_by_name(tops_and_bags):
+    X, y = tops_and_bags
+    clf = CNNClassifier(
+        module="squeezenet1_1", lr=1e-3, batch_size=16, max_epochs=3, early_stopping=False
+    ).fit(X[:60], y[:60])
+    assert clf.predict(X).shape == (200,)
+    assert clf.transform(X[:3]).shape == (3, 512)
+
+
+# What bad input gets ------------------------------------------------------------------------------
+
+BAD_PARAMETERS = [
+    (
+        {"optimizer": "adamm"},
+        r"'optimizer' parameter of LeNetClassifier (?=.*'adam')(?=.*'adamw').*'sgd'",
+    ),
+    ({"optimizer": int}, r"subclass of torch.optim.Optimizer; got <class 'int'>"),
+    ({"lr_schedule": "linear"}, r"'lr_schedule' parameter (?=.*'cosine').*'one_cycle'"),
+    ({"precision": "float16"}, r"'precision' parameter (?=.*'auto')(?=.*'bfloat16').*'float32'"),
+    ({"device": "gpu"}, r"'device' parameter .*'auto', 'cpu', 'cuda'"),
+    ({"augment": "strong"}, r"'augment' parameter .*'standard'"),
+    ({"class_weight": "even"}, r"'class_weight' parameter .*'balanced'"),
+    ({"lr": -0.1}, r"'lr' parameter .* \(0.0, inf\). Got -0.1"),
+    ({"lr": float("nan")}, r"'lr' parameter .*Got nan"),
+    ({"batch_size": 0}, r"'batch_size' parameter .* \[1, inf\). Got 0"),
+    ({"batch_size": 1.5}, r"'batch_size' parameter .*Got 1.5"),
+    ({"max_epochs": 0}, r"'max_epochs' parameter .*Got 0"),
+    ({"patience": 0}, r"'patience' parameter .*Got 0"),
+    ({"validation_fraction": 1.0}, r"'validation_fraction' parameter .*Got 1.0"),
+    ({"momentum": 1.0}, r"'momentum' parameter .*Got 1.0"),
+    ({"label_smoothing": 1}, r"'label_smoothing' parameter .*Got 1"),
+    ({"image_size": 11}, r"'image_size' parameter .* at least 12, .* got 11 instead"),
+    ({"image_shape": (14, 14)}, r"'image_shape' parameter .* \(28, 28\); got \(14, 14\)"),
+    ({"n_threads": 0}, r"'n_threads' parameter .*Got 0"),
+    ({"callbacks": "EpochTimer"}, r"'callbacks' parameter .*Got 'EpochTimer'"),
+    ({"random_state": "zero"}, r"'random_state' parameter .*Got 'zero'"),
+    ({"padding": 1}, r"'padding' parameter .*\{0, 2\}"),
+    ({"norm": "layer"}, r"'norm' parameter .*'batch'"),
+]
+
+
+@pytest.mark.parametrize(("params", "message"), BAD_PARAMETERS, ids=lambda p: str(p)[:30])
+def test_bad_parameters(params, message, tops_and_bags):
+    clf = quick(**params)
+    with pytest.raises(ValueError, match=message):
+        clf.fit(*tops_and_bags)
+    assert not hasattr(clf, "classes_")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for what this machine must not have")
+def test_absent_cuda(tops_and_bags):
+    with pytest.raises(ValueError, match="'device' parameter .* got 'cuda' instead.*device='auto'"):
+        quick(device="cuda").fit(*tops_and_bags)
+
+
+def with_pixel(X, value):
+    X = X.astype(float)
+    X[5, 3, 3] = value
+    return X
+
+
+BAD_INPUT = [
+    (lambda X, y: (with_pixel(X, np.nan), y), "Input X contains NaN, first in image 5"),
+    (lambda X, y: (with_pixel(X, np.inf), y), "Input X contains infinity.* first in image 5"),
+    (lambda X, y: (with_pixel(X, 1e60), y), "too large for .*float32"),
+    (lambda X, y: (X, np.zeros(len(X))), "at least 2 classes .* got 1 class"),
+    (lambda X, y: (X, y[:-1]), "199 labels for 200 images"),
+    (lambda X, y: (X, None), "requires y to be passed"),
+    (lambda X, y: (X, np.linspace(0, 1, len(X))), "Unknown label type: continuous"),
+    (lambda X, y: (X, np.where(y == 0, np.nan, y)), "Input y contains NaN"),
+    (lambda X, y: ([*X[:9], X[9][:20]], y[:10]), r"\(28, 28\) for image 0 and \(20, 28\)"),
+    (lambda X, y: (X[:0], y[:0]), "0 sample"),
+    (lambda X, y: (X[:, :0], y), "at least one pixel"),
+    (lambda X, y: (X[0, 0], y[:28]), "Expected 2D array, got 1D array"),
+    (lambda X, y: (X.astype(str), y), "could not convert|not compatible|dtype"),
+    (lambda X, y: (X[..., None, None], y), "got 5 dimensions"),
+    (lambda X, y: (np.stack([X, X], axis=-1), y), "must have 1, 3 or 4 channels"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD_INPUT, ids=[message for _, message in BAD_INPUT])
+def test_bad_input(spoil, message, tops_and_bags):
+    clf = quick()
+    with pytest.raises(ValueError, match=message):
+        clf.fit(*spoil(*tops_and_bags))
+    assert not hasattr(clf, "net_")
+
+
+def test_sparse_input(tops_and_bags):
+    X, y = tops_and_bags
+    with pytest.raises(TypeError, match="Sparse data was passed"):
+        quick().fit(sparse.csr_array(X.reshape(len(X), -1)), y)
+
+
+def test_bad_weights(tops_and_bags):
+    X, y = tops_and_bags
+    with pytest.raises(ValueError, match="at least one (positive weight|non-zero number)"):
+        quick().fit(X, y, sample_weight=np.zeros(len(X)))
+    with pytest.raises(ValueError, match="[Nn]egative"):
+        quick().fit(X, y, sample_weight=-np.ones(len(X)))
+    with pytest.raises(ValueError, match="got 1 class"):
+        quick().fit(X, y, sample_weight=y)
+
+
+def test_predict_demands_what_fit_saw(tops_and_bags):
+    X, y = tops_and_bags
+    clf = quick().fit(X, y)
+    for other, got in [
+        (X[:, :20], r"\(20, 28\)"),
+        (X.reshape(len(X), -1), r"\(784,\)"),
+        (np.stack([X] * 3, axis=-1), r"\(28, 28, 3\)"),
+    ]:
+        with pytest.raises(ValueError, match=rf"fitted on, \(28, 28\); got {got} instead"):
+            clf.predict(other)
+    with pytest.raises(ValueError, match="Input X contains NaN, first in image 5"):
+        clf.predict(with_pixel(X, np.nan))
+    flat = quick().fit(X.reshape(len(X), -1), y)
+    with pytest.raises(ValueError, match="783 features, but LeNetClassifier is expecting 784"):
+        flat.predict(X.reshape(len(X), -1)[:, 1:])
+    with pytest.raises(ValueError, match="Found array with 0 sample"):
+        clf.predict(X[:0])
+
+
+def test_another_scale_at_predict_is_a_named_warning(tops_and_bags):
+    X, y = tops_and_bags
+    with pytest.warns(ValueRangeWarning, match="probably wrong"):
+        quick().fit(X.astype(float), y).predict(X / 255.0)
+    clf = quick().fit(X, y)
+    with pytest.warns(ValueRangeWarning, match="already divided by 255"):
+        assert clf.predict(X / 255.0).tolist() == clf.predict(X).tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.predict(X)
+
+
+@pytest.mark.parametrize(
+    "method", ["predict", "predict_proba", "predict_log_proba", "transform", "score"]
+)
+def test_not_fitted(method, tops_and_bags):
+    X, y = tops_and_bags
+    arguments = (X, y) if method == "score" else (X,)
+    with pytest.raises(NotFittedError):
+        getattr(quick(), method)(*arguments)
+    with pytest.raises(NotFittedError):
+        quick().summary()
+
+
+def test_a_last_batch_of_one_row_does_not_break_batch_normalisation(tops_and_bags):
+    X, y = tops_and_bags
+    clf = quick(norm="batch", early_stopping=False, batch_size=32).fit(X[:65], y[:65])
+    assert clf.score(X, y) > 0.8
+    with pytest.raises(ValueError, match="'batch_size' parameter must be at least 2"):
+        quick(norm="batch", batch_size=1).fit(X, y)
+
+
+def interrupting(hook):
+    def interrupt(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+    return type("Interrupting", (Callback,), {hook: interrupt})()
+
+
+def test_an_interrupt_stops_a_fit_and_a_search_and_loses_nothing(tops_and_bags):
+    X, y = tops_and_bags
+    clf = quick().fit(X, y)
+    before = clf.predict_proba(X).tobytes()
+    clf.set_params(callbacks=[interrupting("on_batch_end")])
+    for call in (clf.fit, clf.partial_fit, clf.set_params(warm_start=True).fit):
+        with pytest.raises(KeyboardInterrupt):
+            call(X, y)
+        assert clf.predict_proba(X).tobytes() == before
+    fits = []
+
+    class Counting(Callback):
+        def on_train_begin(self, net, **kwargs):
+            fits.append(1)
+
+    search = GridSearchCV(
+        quick(callbacks=[Counting(), interrupting("on_epoch_end")]), {"lr": [1e-3, 1e-2]}, cv=2
+    )
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, y)
+    assert len(fits) == 1
+
+
+def test_a_failed_fit_changes_nothing(tops_and_bags):
+    X, y = tops_and_bags
+    clf = quick().fit(X, y)
+    state = dict(vars(clf))
+    with pytest.raises(ValueError, match="NaN"):
+        clf.fit(with_pixel(X, np.nan)[:, :20], np.array(["a", "b"] * 100))
+    assert vars(clf) == state
+    with pytest.raises(DivergenceError):
+        clf.set_params(lr=1e38, optimizer="sgd").fit(X, y)
+    assert clf.net_ is state["net_"]
+
+
+def test_module_errors_come_before_training(tops_and_bags):
+    X, y = tops_and_bags
+    for module, message in [
+        ("resnet81", "Close to it: .*resnet18"),
+        (lambda: nn.Flatten(), "one logit for each of the 2 classes"),
+        (lambda in_channels: nn.Linear(3, 2), "does not take images of 1 channels"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            CNNClassifier(module=module).fit(X, y)
+    with pytest.raises(ValueError, match="'module' parameter of CNNClassifier must be"):
+        CNNClassifier().fit(X, y)

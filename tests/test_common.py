@@ -1,0 +1,150 @@
+"""One contract over every classifier: scikit-learn's checks, and what they do not ask."""
+
+import pickle
+import warnings
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone, is_classifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.utils.estimator_checks import check_estimator
+from torch import nn
+
+from skcnn import AlexNetClassifier, CNNClassifier, LeNetClassifier
+
+
+class TinyNet(nn.Sequential):
+    """One convolution with batch normalisation, and a linear layer."""
+
+    def __init__(self, in_channels, n_classes, width=16):
+        super().__init__(
+            nn.Conv2d(in_channels, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d((2, 4)),
+            nn.Flatten(),
+            nn.Linear(8 * width, n_classes),
+        )
+
+
+# Enough training for the accuracy that the checks ask for, in as little time as will do. A class
+# is checked as it stands where that is quick.
+CHECKED = [
+    LeNetClassifier(),
+    AlexNetClassifier(variant="small", dropout=0, max_epochs=5, batch_size=16),
+    CNNClassifier(module=TinyNet, batch_size=16),
+]
+# For quick fits of real images.
+QUICK = [
+    LeNetClassifier(lr=3e-3, batch_size=32, max_epochs=3, random_state=0),
+    AlexNetClassifier(variant="small", batch_size=16, max_epochs=2, random_state=0),
+    CNNClassifier(module=TinyNet, lr=1e-2, batch_size=32, max_epochs=3, random_state=0),
+]
+
+
+def name_of(estimator):
+    return type(estimator).__name__
+
+
+def statuses(estimator):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = check_estimator(estimator, on_skip=None, on_fail=None)
+    failed = {
+        result["check_name"]: result["exception"]
+        for result in results
+        if result["status"] == "failed"
+    }
+    assert not failed
+    assert not any(result["expected_to_fail"] for result in results)
+    return Counter(result["status"] for result in results)
+
+
+@pytest.fixture(scope="session")
+def n_checks_of_mlp():
+    return statuses(MLPClassifier())["passed"]
+
+
+@pytest.mark.parametrize("estimator", CHECKED, ids=name_of)
+def test_all_checks_of_scikit_learn_pass(estimator, n_checks_of_mlp, capsys):
+    n_passed = statuses(estimator)["passed"]
+    with capsys.disabled():
+        print(f"\n{name_of(estimator)}: {n_passed} checks; MLPClassifier: {n_checks_of_mlp}")
+    assert n_passed >= n_checks_of_mlp
+
+
+@pytest.mark.parametrize("estimator", QUICK, ids=name_of)
+class TestContract:
+    def test_is_a_classifier(self, estimator):
+        assert is_classifier(estimator)
+
+    def test_init_only_assigns(self, estimator):
+        sentinels = {name: object() for name in estimator.get_params()}
+        assert vars(type(estimator)(**sentinels)) == sentinels
+
+    def test_learns_and_keeps_what_it_learned(self, estimator, tops_and_bags):
+        X, y = tops_and_bags
+        clf = clone(estimator).fit(X[:150], y[:150])
+        assert clf.score(X[150:], y[150:]) >= 0.9
+        assert clf.classes_.tolist() == [0, 8]
+        assert clf.image_shape_ == (1, 28, 28)
+        assert clf.n_features_in_ == 784
+        assert clf.module_ is clf.net_.module_
+        assert clf.device_.type in ("cpu", "cuda", "mps")
+        assert clf.precision_ in ("float32", "bfloat16")
+        assert [epoch["epoch"] for epoch in clf.history_] == list(range(1, clf.n_epochs_ + 1))
+        assert 1 <= clf.best_epoch_ <= clf.n_epochs_
+        names = ("train_loss", "train_acc", "valid_loss", "valid_acc", "lr", "dur")
+        for epoch in clf.history_:
+            assert all(isinstance(epoch[name], float) for name in names)
+            assert set(names) | {"epoch"} == set(epoch)
+        assert "Linear" in str(clf.summary())
+
+    def test_the_best_epoch_is_kept(self, estimator, tops_and_bags):
+        X, y = tops_and_bags
+        clf = clone(estimator).set_params(patience=1, max_epochs=4)
+        clf.fit(X[:100], y[:100], X_val=X[100:], y_val=y[100:])
+        kept = clf.history_[clf.best_epoch_ - 1]
+        assert kept["valid_acc"] == max(epoch["valid_acc"] for epoch in clf.history_)
+        assert clf.score(X[100:], y[100:]) == pytest.approx(kept["valid_acc"])
+
+    def test_pickle_changes_no_byte(self, estimator, tops_and_bags):
+        X, y = tops_and_bags
+        clf = clone(estimator).fit(X, y)
+        again = pickle.loads(pickle.dumps(clf))
+        assert again.predict_proba(X).tobytes() == clf.predict_proba(X).tobytes()
+        assert again.module_ is again.net_.module_
+
+    def test_company_does_not_matter(self, estimator, tops_and_bags):
+        X, y = tops_and_bags
+        clf = clone(estimator).fit(X, y)
+        order = np.random.default_rng(0).permutation(len(X))
+        proba = clf.predict_proba(X)
+        assert proba[order].tobytes() == clf.predict_proba(X[order]).tobytes()
+        assert proba[:70].tobytes() == clf.predict_proba(X[:70]).tobytes()
+        np.testing.assert_allclose(clf.predict_proba(X[:1]), proba[:1], rtol=0, atol=1e-6)
+
+    def test_only_the_set_of_images_matters(self, estimator, tops_and_bags):
+        """Not their order, nor what holds them: the very same network comes out."""
+        X, y = tops_and_bags
+        order = np.random.default_rng(0).permutation(len(X))
+        expected = clone(estimator).fit(X, y).predict_proba(X)
+        shuffled = clone(estimator).fit(X[order], y[order]).predict_proba(X)
+        assert shuffled.tobytes() == expected.tobytes()
+        for images in (X / 255.0, X[..., None], X[:, None], torch.from_numpy(X.copy()), list(X)):
+            proba = clone(estimator).fit(images, list(y)).predict_proba(images)
+            assert proba.tobytes() == expected.tobytes()
+
+    def test_features(self, estimator, tops_and_bags):
+        X, y = tops_and_bags
+        clf = clone(estimator).fit(X, y)
+        features = clf.transform(X)
+        assert features.shape == (len(X), len(clf.get_feature_names_out()))
+        head = [layer for layer in clf.module_.modules() if isinstance(layer, nn.Linear)][-1]
+        with torch.no_grad():
+            logits = head(torch.from_numpy(features)).double()
+        torch.testing.assert_close(
+            logits.softmax(1).numpy(), clf.predict_proba(X), atol=1e-6, rtol=0
+        )

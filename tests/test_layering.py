@@ -1,0 +1,88 @@
+"""Who may import whom: parsed, so that an uphill import fails even where it is never run."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import skcnn
+
+ROOT = Path(skcnn.__file__).parent
+
+# Room → the rooms of skcnn, and the other packages, that its files may import anywhere, and those
+# that they may import only where they are used.
+STANDARD = {"numpy", "torch"}
+ALLOWED = {
+    "exceptions": (set(), set(), set()),
+    "networks": (set(), {"torch"}, {"torchvision"}),
+    "images": ({"exceptions"}, STANDARD, {"PIL"}),
+    "training": ({"exceptions", "images"}, {*STANDARD, "skorch", "sklearn"}, {"tqdm"}),
+    "callbacks": ({"training"}, set(), set()),
+    "_validation": (set(), {"sklearn"}, set()),
+    "_docstrings": (set(), set(), set()),
+    "_base": (
+        {"_validation", "images", "training"},
+        {*STANDARD, "scipy", "sklearn", "skorch"},
+        {"torchinfo"},
+    ),
+    "classifiers": ({"_base", "_docstrings", "_validation", "networks"}, {"torch"}, set()),
+    "datasets": (set(), {"numpy", "sklearn"}, {"tqdm"}),
+    "inspection": (set(), {"numpy", "sklearn"}, {"matplotlib", "pandas", "seaborn"}),
+    "__init__": (set(), set(), set()),
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def room_of(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Names imported by a file, each with whether it stands at the top level."""
+    tree = ast.parse(path.read_text())
+    at_import = {
+        node
+        for statement in tree.body
+        if not isinstance(statement, ast.FunctionDef | ast.ClassDef)
+        for node in ast.walk(statement)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [node.module]
+        else:
+            continue
+        for name in names:
+            yield name, node in at_import
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_run_downhill(path):
+    rooms, packages, where_used = ALLOWED[room_of(path)]
+    rooms = {*rooms, room_of(path)}
+    for name, at_import in imports(path):
+        package, _, rest = name.partition(".")
+        if package == "skcnn":
+            assert rest.split(".")[0] in rooms, name
+        elif package not in STANDARD_LIBRARY:
+            allowed = packages if at_import else packages | where_used
+            assert package in allowed, name
+
+
+def test_private_helpers_of_scikit_learn_are_imported_in_one_file():
+    for path in FILES:
+        if path.name == "_validation.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "sklearn":
+                parts = [*node.module.split("."), *(alias.name for alias in node.names)]
+                assert not any(part.startswith("_") for part in parts), (path, parts)
+
+
+def test_the_table_names_no_room_that_is_gone():
+    assert set(ALLOWED) == {room_of(path) for path in FILES}
+
+
+STANDARD_LIBRARY = set(__import__("sys").stdlib_module_names)

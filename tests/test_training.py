@@ -1,0 +1,482 @@
+"""The engine's parts, each against what it promises."""
+
+import math
+import random
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback, EpochScoring
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
+
+from skcnn.callbacks import training_callbacks
+from skcnn.exceptions import DivergenceError, NoValidationWarning
+from skcnn.images import ArrayImages, infer_layout
+from skcnn.training.augmentation import random_crop, random_mirror, standard
+from skcnn.training.batches import BatchIterator, LabelledImages
+from skcnn.training.devices import cpu_threads, resolve_device, resolve_precision
+from skcnn.training.net import ImageClassifierNet, last_layer
+from skcnn.training.optimizers import optimizer_settings, schedule_settings
+from skcnn.training.preprocessing import Preprocessing
+from skcnn.training.reproducibility import seeded_generators
+from skcnn.training.splitting import canonical_rows, hold_out
+
+CPU = torch.device("cpu")
+
+
+def labelled(X, y, **kwargs):
+    images = ArrayImages(X, infer_layout(X.shape[1:], None, "Est"))
+    return LabelledImages(images, np.arange(len(X)), np.asarray(y), **kwargs)
+
+
+# Batches --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(129, 128), (10, 3), (7, 7), (5, 8), (3, 1)])
+def test_an_epoch_deals_every_row_once_into_even_batches(n, batch_size):
+    X = np.arange(n, dtype=np.float32).reshape(n, 1, 1)
+    iterator = BatchIterator(labelled(X, np.arange(n)), batch_size, shuffle=True)
+    batches = list(iterator)
+    sizes = [len(targets) for _, targets in batches]
+    assert len(batches) == len(iterator) == math.ceil(n / batch_size)
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+    seen = torch.cat([targets for _, targets in batches])
+    assert sorted(seen.tolist()) == list(range(n))
+    assert torch.equal(torch.cat([images for images, _ in batches]).flatten(), seen.float())
+
+
+def test_epochs_differ_and_validation_does_not():
+    dataset = labelled(np.zeros((40, 2, 2)), np.arange(40))
+    shuffled = BatchIterator(dataset, 40, shuffle=True)
+    assert next(iter(shuffled))[1].tolist() != next(iter(shuffled))[1].tolist()
+    assert next(iter(BatchIterator(dataset, 40, shuffle=False)))[1].tolist() == list(range(40))
+
+
+def test_weights_follow_their_rows_and_have_mean_one():
+    X = np.arange(4.0).reshape(4, 1, 1)
+    dataset = labelled(X, [0, 1, 0, 1], weights=np.array([1.0, 2.0, 3.0, 2.0]))
+    batch = dataset.batch(torch.tensor([2, 0]))
+    assert batch[0].flatten().tolist() == [2.0, 0.0]
+    assert batch.weights.tolist() == [1.5, 0.5]
+
+
+# Preprocessing and augmentation -----------------------------------------------------------------
+
+
+def test_preprocessing_scales_resizes_and_normalises():
+    X = torch.randint(0, 256, (50, 3, 9, 6), dtype=torch.uint8)
+    pixels = X.double() / 255
+    mean, std = pixels.mean((0, 2, 3)).numpy(), pixels.std((0, 2, 3), correction=0).numpy()
+    out = Preprocessing((9, 6), mean, std)(X)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out.mean((0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5, rtol=0)
+    assert Preprocessing((13, 4))(X).shape == (50, 3, 13, 4)
+
+
+def test_bytes_and_divided_floats_are_the_same_to_the_bit():
+    X = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    as_floats = torch.from_numpy(X.numpy() / 255.0)
+    assert torch.equal(Preprocessing((16, 16))(X), Preprocessing((16, 16))(as_floats.float()))
+
+
+def test_preprocessing_leaves_its_input_alone():
+    for dtype in (torch.uint8, torch.float32):
+        X = torch.ones(2, 1, 4, 4, dtype=dtype)
+        Preprocessing((4, 4), np.array([0.3]), np.array([2.0]))(X, augment=lambda x: x.mul_(1))
+        assert (X == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("augment", "got"),
+    [
+        (lambda x: x[..., 1:], r"torch.float32 of shape \(2, 1, 4, 3\)"),
+        (lambda x: x[:1], r"torch.float32 of shape \(1, 1, 4, 4\)"),
+        (lambda x: x.double(), "torch.float64"),
+        (lambda x: x.numpy(), "ndarray"),
+    ],
+)
+def test_an_augmentation_that_changes_the_batch_is_named(augment, got):
+    with pytest.raises(ValueError, match=f"'augment' parameter must return .* got {got}"):
+        Preprocessing((4, 4))(torch.zeros(2, 1, 4, 4), augment=augment)
+
+
+def test_random_crop_shifts_every_image_by_its_own():
+    torch.manual_seed(0)
+    X = torch.rand(64, 2, 16, 24) + 1
+    cropped = random_crop(X)
+    shifts = set()
+    for before, after in zip(X, cropped, strict=True):
+        matches = [
+            (dy, dx)
+            for dy in range(-2, 3)
+            for dx in range(-3, 4)
+            if torch.equal(after, _shifted(before, dy, dx))
+        ]
+        assert len(matches) == 1
+        shifts.add(matches[0])
+    assert len(shifts) > 20
+
+
+def _shifted(image, dy, dx):
+    padded = nn.functional.pad(image, (3, 3, 2, 2))
+    return padded[:, 2 + dy : 2 + dy + 16, 3 + dx : 3 + dx + 24]
+
+
+def test_random_mirror_mirrors_about_half():
+    torch.manual_seed(0)
+    X = torch.rand(400, 1, 3, 5)
+    mirrored = random_mirror(X)
+    n_mirrored = sum(
+        torch.equal(after, before.flip(-1)) for before, after in zip(X, mirrored, strict=True)
+    )
+    n_kept = sum(torch.equal(after, before) for before, after in zip(X, mirrored, strict=True))
+    assert n_mirrored + n_kept == 400
+    assert 150 < n_mirrored < 250
+
+
+def test_standard_augmentation_works_on_the_smallest_images():
+    assert standard(torch.rand(3, 1, 1, 2)).shape == (3, 1, 1, 2)
+
+
+# Splitting --------------------------------------------------------------------------------------
+
+
+def test_rows_do_not_depend_on_their_order():
+    rng = np.random.default_rng(0)
+    keys, targets = rng.integers(0, 50, 200, dtype=np.uint64), rng.integers(0, 3, 200)
+    shuffled = rng.permutation(200)
+    a = canonical_rows(keys, targets, None)
+    b = canonical_rows(keys[shuffled], targets[shuffled], None)
+    np.testing.assert_array_equal(keys[a.index], keys[shuffled][b.index])
+    np.testing.assert_array_equal(a.targets, b.targets)
+    np.testing.assert_array_equal(a.groups, b.groups)
+
+
+def test_whole_weights_repeat_rows_and_others_weigh():
+    keys, targets = np.arange(4, dtype=np.uint64), np.array([0, 1, 0, 1])
+    repeated = canonical_rows(keys, targets, np.array([2.0, 0.0, 1.0, 3.0]))
+    assert repeated.index.tolist() == [0, 0, 2, 3, 3, 3]
+    assert repeated.weights is None
+    weighted = canonical_rows(keys, targets, np.array([0.5, 0.0, 1.0, 3.0]))
+    assert weighted.index.tolist() == [0, 2, 3]
+    assert weighted.weights.tolist() == [0.5, 1.0, 3.0]
+    huge = canonical_rows(keys, targets, np.array([1.0, 1e6, 1.0, 1.0]))
+    assert len(huge.index) == 4
+    assert huge.weights[huge.index == 1] == [1e6]
+    assert canonical_rows(keys, targets, np.full(4, 0.3)).weights is None
+
+
+def test_copies_of_an_image_stay_on_one_side():
+    keys = np.repeat(np.arange(40, dtype=np.uint64), 3)
+    rows = canonical_rows(keys, (keys % 2).astype(int), None)
+    training, validation = hold_out(rows, 0.25, seed=0)
+    assert len(training.index) + len(validation.index) == 120
+    assert len(validation.index) == 30
+    assert not set(keys[training.index]) & set(keys[validation.index])
+    assert np.bincount(validation.targets).tolist() == [15, 15]
+
+
+def test_every_class_is_validated_however_small_the_share():
+    targets = np.arange(60) % 20
+    rows = canonical_rows(np.arange(60, dtype=np.uint64), targets, None)
+    training, validation = hold_out(rows, 0.01, seed=1)
+    assert set(validation.targets) == set(training.targets) == set(range(20))
+
+
+def test_a_class_of_one_image_trains():
+    rows = canonical_rows(np.arange(9, dtype=np.uint64), np.array([0] * 4 + [1] * 4 + [2]), None)
+    with pytest.warns(NoValidationWarning, match="1 of 3 classes have a single image"):
+        training, validation = hold_out(rows, 0.9, seed=0)
+    assert set(training.targets) == {0, 1, 2}
+    assert set(validation.targets) == {0, 1}
+    singles = canonical_rows(np.arange(3, dtype=np.uint64), np.arange(3), None)
+    with pytest.warns(NoValidationWarning, match="there is no early stopping"):
+        training, validation = hold_out(singles, 0.1, seed=0)
+    assert validation is None
+    assert len(training.index) == 3
+
+
+# Optimizers, schedules, devices, generators ----------------------------------------------------
+
+
+def test_optimizer_settings():
+    settings = partial(optimizer_settings, momentum=0.8, weight_decay=0.1, device=CPU)
+    assert settings("sgd") == (
+        torch.optim.SGD,
+        {"weight_decay": 0.1, "momentum": 0.8, "fused": True},
+    )
+    assert settings("adam") == (torch.optim.Adam, {"weight_decay": 0.1, "fused": True})
+    assert settings(torch.optim.NAdam) == (torch.optim.NAdam, {"weight_decay": 0.1})
+    assert settings(torch.optim.Rprop) == (torch.optim.Rprop, {})
+
+
+def test_one_cycle_needs_its_length():
+    with pytest.raises(ValueError, match="lr=0.1 and steps_per_epoch=None"):
+        schedule_settings("one_cycle", lr=0.1, max_epochs=3, steps_per_epoch=None)
+
+
+def test_unknown_and_absent_devices():
+    with pytest.raises(ValueError, match="'device' parameter of Est must be 'auto', 'cpu', 'cuda'"):
+        resolve_device("gpu", "Est")
+    absent = "mps" if torch.cuda.is_available() else "cuda"
+    with pytest.raises(ValueError, match=f"got '{absent}' instead.*device='auto'"):
+        resolve_device(absent, "Est")
+    with pytest.raises(ValueError, match="must be a device of this machine"):
+        resolve_device("meta", "Est")
+    assert resolve_device(CPU, "Est") == resolve_device("cpu", "Est") == CPU
+
+
+def test_precision():
+    assert resolve_precision("auto", CPU) == "float32"
+    assert resolve_precision("bfloat16", CPU) == "bfloat16"
+
+
+def test_threads_are_put_back():
+    before = torch.get_num_threads()
+    with pytest.raises(ZeroDivisionError), cpu_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise ZeroDivisionError
+    assert torch.get_num_threads() == before
+
+
+def test_generators_are_seeded_and_put_back():
+    def draw():
+        return torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()  # noqa: NPY002
+
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    random.seed(5)
+    expected = draw()
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    random.seed(5)
+    with seeded_generators(1, CPU):
+        first = draw()
+    with pytest.raises(ZeroDivisionError), seeded_generators(1, CPU):
+        assert draw() == first
+        raise ZeroDivisionError
+    assert draw() == expected
+
+
+# Callbacks and net --------------------------------------------------------------------------------
+
+
+def make_net(module=None, n_epochs=4, lr=0.1, **kwargs):
+    torch.manual_seed(0)
+    module = module or nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    settings = {
+        "preprocessing": partial(Preprocessing, (8, 8)),
+        "criterion": nn.CrossEntropyLoss,
+        "criterion__reduction": "none",
+        "train_split": None,
+        "callbacks": training_callbacks(max_epochs=n_epochs, early_stopping=False),
+        "max_epochs": n_epochs,
+        "batch_size": 16,
+        "lr": lr,
+        "verbose": 0,
+        **kwargs,
+    }
+    return ImageClassifierNet(module, **settings)
+
+
+def halves(n=64):
+    """Images whose left or right half is lit; the label says which."""
+    X, y = np.zeros((n, 8, 8), dtype=np.float32), np.arange(n) % 2
+    X[y == 0, :, :4] = 1
+    X[y == 1, :, 4:] = 1
+    return X, y
+
+
+def test_history_agrees_with_plain_skorch():
+    """One full batch an epoch: the numbers do not depend on the order of the rows."""
+    X, y = halves()
+    ours = make_net(batch_size=64).fit(labelled(X, y), None)
+    torch.manual_seed(0)
+    theirs = NeuralNetClassifier(
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 2)),
+        criterion=nn.CrossEntropyLoss,
+        train_split=None,
+        callbacks=training_callbacks(max_epochs=4, early_stopping=False),
+        max_epochs=4,
+        batch_size=64,
+        lr=0.1,
+        verbose=0,
+    ).fit(X, y)
+    for name in ("train_loss", "train_acc"):
+        np.testing.assert_allclose(ours.history[:, name], theirs.history[:, name], rtol=1e-5)
+    assert ours.history[-1, "train_acc"] == 1.0
+    batches = ours.history[:, "batches", :, "train_loss"]
+    assert [len(epoch) for epoch in batches] == [1] * 4
+    assert all(isinstance(loss, float) for epoch in batches for loss in epoch)
+
+
+def test_epoch_loss_is_the_mean_over_rows():
+    X, y = halves(50)
+    net = make_net(lr=0.0, batch_size=16, max_epochs=1, callbacks=None).fit(labelled(X, y), None)
+    with torch.no_grad():
+        logits = net.module_(torch.from_numpy(X)[:, None])
+        expected = nn.functional.cross_entropy(logits, torch.from_numpy(y))
+    assert net.history[-1, "train_loss"] == pytest.approx(expected.item(), rel=1e-5)
+    assert sum(net.history[-1, "batches", :, "train_batch_size"]) == 50
+
+
+def test_callbacks_of_skorch_hear_of_batches_and_score():
+    class Listener(Callback):
+        def on_batch_end(self, net, batch, training, loss, y_pred, **kwargs):
+            heard.append((training, tuple(y_pred.shape), float(loss)))
+
+        def on_grad_computed(self, net, named_parameters, **kwargs):
+            gradients.append({name: p.grad.abs().max().item() for name, p in named_parameters})
+
+    heard, gradients = [], []
+    X, y = halves(32)
+    scoring = EpochScoring("f1", name="train_f1", on_train=True, lower_is_better=False)
+    net = make_net(callbacks=[Listener(), scoring], classes=[0, 1]).fit(labelled(X, y), None)
+    assert heard[0][:2] == (True, (16, 2))
+    assert len(heard) == 8
+    assert [loss for _, _, loss in heard] == [
+        loss for epoch in net.history[:, "batches", :, "train_loss"] for loss in epoch
+    ]
+    assert set(gradients[0]) == {"1.weight", "1.bias"}
+    assert net.history[-1, "train_f1"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("cosine", [0.1 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in range(4)]),
+        (None, [0.1] * 4),
+        (partial(StepLR, step_size=2, gamma=0.5), [0.1, 0.1, 0.05, 0.05]),
+        (ReduceLROnPlateau, [0.1] * 4),
+    ],
+)
+def test_learning_rates(schedule, expected):
+    callbacks = training_callbacks(max_epochs=4, early_stopping=False, lr_schedule=schedule)
+    X, y = halves()
+    net = make_net(callbacks=callbacks).fit(labelled(X, y), None)
+    np.testing.assert_allclose(net.history[:, "lr"], expected)
+
+
+def test_one_cycle_rises_and_falls_within_the_batches():
+    class Rates(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            rates.append(net.optimizer_.param_groups[0]["lr"])
+
+    rates = []
+    callbacks = training_callbacks(
+        max_epochs=4, early_stopping=False, lr_schedule="one_cycle", lr=0.1, steps_per_epoch=4
+    )
+    X, y = halves()
+    optimizer = {"optimizer": torch.optim.SGD, "optimizer__momentum": 0.9}
+    make_net(callbacks=[*callbacks, Rates()], **optimizer).fit(labelled(X, y), None)
+    assert len(rates) == 16
+    peak = int(np.argmax(rates))
+    assert rates[peak] == pytest.approx(0.1, rel=0.05)
+    assert rates[0] < 0.01
+    assert rates[-1] < 0.001
+    assert (np.diff(rates[: peak + 1]) > 0).all()
+    assert (np.diff(rates[peak:]) < 0).all()
+
+
+def test_plain_skorch_nets_stop_early_and_restore_the_best_epoch():
+    """A net that only ever gets worse: its first epoch is its best."""
+    X, y = halves()
+    torch.manual_seed(0)
+    net = NeuralNetClassifier(
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 2)),
+        criterion=nn.CrossEntropyLoss,
+        optimizer=partial(torch.optim.SGD, maximize=True),
+        max_epochs=20,
+        lr=0.5,
+        verbose=0,
+        callbacks=training_callbacks(max_epochs=20, patience=3, lr_schedule=None),
+    ).fit(X, y)
+    assert len(net.history) == 4
+    kept = net.forward(X[:1])
+    losses = net.history[:, "valid_loss"]
+    assert losses == sorted(losses)
+    assert torch.isfinite(kept).all()
+    assert dict(net.callbacks_)["early_stopping"].best_epoch_ == 1
+
+
+def test_the_better_of_two_equal_accuracies_has_the_lower_loss():
+    X, y = halves()
+    training, validation = labelled(X, y), labelled(X[:8], y[:8])
+    net = make_net(
+        n_epochs=6,
+        train_split=lambda dataset, y=None: (dataset, validation),
+        callbacks=training_callbacks(max_epochs=6, patience=2, lr_schedule=None),
+    ).fit(training, None)
+    assert net.history[1:, "valid_acc"] == [1.0] * 5  # no accuracy to gain, but loss
+    assert len(net.history) == 6
+    assert dict(net.callbacks_)["early_stopping"].best_epoch_ == 6
+
+
+@pytest.mark.parametrize("hook", ["on_batch_end", "on_epoch_end", "on_epoch_begin"])
+def test_an_interrupt_is_an_error(hook):
+    def interrupt(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+    callback = type("Interrupting", (Callback,), {hook: interrupt})()
+    with pytest.raises(KeyboardInterrupt):
+        make_net(callbacks=[callback]).fit(labelled(*halves()), None)
+
+
+def test_a_loss_that_is_not_finite_is_an_error():
+    with pytest.raises(DivergenceError, match=r"became (nan|inf) in epoch \d, at lr=1e\+38"):
+        make_net(lr=1e38, n_epochs=6).fit(labelled(*halves()), None)
+
+
+def test_a_single_row_under_batch_normalisation_is_explained():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    net = make_net(module, batch_size=1)
+    with pytest.raises(ValueError, match="'batch_size' parameter must be at least 2"):
+        net.fit(labelled(*halves()), None)
+
+
+def test_results_of_a_row_do_not_depend_on_its_company():
+    torch.manual_seed(0)
+    conv = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 5))
+    net = make_net(conv).initialize()
+    X = torch.rand(300, 1, 8, 8)
+    order = torch.randperm(300)
+    in_order = torch.cat(list(net.logits([X[:256], X[256:]])))
+    permuted = torch.cat(list(net.logits([X[order[:256]], X[order[256:]]])))
+    assert torch.equal(permuted, in_order[order])
+    for rows in ([7, 8], list(range(20, 60))):  # filled up to other numbers of rows
+        few = torch.cat(list(net.logits([X[rows]])))
+        assert (few.softmax(1) - in_order[rows].softmax(1)).abs().max() <= 1e-6
+        strangers = torch.cat(list(net.logits([torch.cat([X[rows], X[90:93]])])))
+        assert torch.equal(few, strangers[: len(rows)])
+
+
+def test_large_images_are_predicted_in_smaller_batches():
+    def rows(side):
+        net = make_net(preprocessing=partial(Preprocessing, (side, side)))
+        return net.initialize().prediction_rows
+
+    assert [rows(side) for side in (8, 96, 97, 224, 4000)] == [256, 256, 128, 32, 1]
+
+
+def test_features_are_what_the_last_layer_takes():
+    net = make_net().initialize()
+    X = torch.rand(5, 1, 8, 8)
+    assert torch.equal(torch.cat(list(net.features([X]))), X.flatten(1))
+    convolutional = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    net = make_net(convolutional).initialize()
+    features = torch.cat(list(net.features([X])))
+    torch.testing.assert_close(features, convolutional[:2](X).mean((2, 3)))
+    assert not net.module_[2]._forward_pre_hooks
+
+
+def test_last_layer_needs_parameters():
+    assert last_layer(nn.Sequential(nn.Linear(2, 2), nn.ReLU())).in_features == 2
+    with pytest.raises(ValueError, match="at least one layer with parameters; got Flatten"):
+        last_layer(nn.Flatten())
