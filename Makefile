@@ -33,8 +33,24 @@ $(VENV)/.docs: setup.cfg pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --editable '.[docs]'
 	touch $@
 
+# The contract again on the oldest scikit-learn, laid over the same environment.
+test-oldest: $(VENV)-oldest/.test
+	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/python -m pytest -n 2 --dist worksteal tests/test_common.py tests/test_classifiers.py
+
+$(VENV)-oldest/.test: $(VENV)/.test
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $(VENV)-oldest/below
+	cp $(VENV)-oldest/below "$$($(VENV)-oldest/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/below.pth"
+	$(VENV)-oldest/bin/python -m pip install 'scikit-learn==1.6.*'
+	touch $@
+
+bench: $(VENV)/.test
+	$(BIN)/python examples/benchmarks/fashion_mnist.py
+	$(BIN)/python examples/benchmarks/import_time.py
+	$(BIN)/python examples/benchmarks/prediction_batches.py
+
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 clean:
-	rm -rf $(VENV) build dist docs/_build docs/auto_examples docs/generated
+	rm -rf $(VENV) $(VENV)-oldest build dist docs/_build docs/auto_examples docs/generated

@@ -118,4 +118,7 @@ def _image_of(item: object) -> object:
 
 def _channels_first(batch: np.ndarray, layout: ImageLayout) -> Tensor:
     images = torch.from_numpy(batch).reshape(-1, *layout.unfolded)
-    return images.permute(0, 3, 1, 2).contiguous() if layout.channels_last else images
+    if not layout.channels_last:
+        return images
+    # Cloned, since contiguous() may keep strides that let torch take another algorithm.
+    return images.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)

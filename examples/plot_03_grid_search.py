@@ -1,0 +1,102 @@
+"""
+Searching for the best learning rate, batch size and dropout
+============================================================
+
+A classifier of skcnn is searched over as any other: by ``GridSearchCV``, alone or inside a
+``Pipeline``. The results become a heat map and a JSON file.
+
+Options: ``--quick`` makes a run of seconds, ``--n-jobs`` fits that many candidates at a time, and
+``--output`` names the folder for what is written.
+"""
+
+# %%
+# The search
+# ----------
+# The parameters have plain names, so the grid reads as one says it. One thread for each fit makes
+# the scores the same for every ``n_jobs``.
+
+import argparse
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from skcnn import AlexNetClassifier, LeNetClassifier
+from skcnn.datasets import load_fashion_mnist_mini
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--quick", action="store_true", help="a run of seconds, for a look")
+parser.add_argument("--n-jobs", type=int, default=2, help="fits at a time")
+parser.add_argument("--output", type=Path, default=Path("results/grid_search"))
+args = parser.parse_args()
+
+data = load_fashion_mnist_mini(subset="train")
+n_images = 120 if args.quick else 1500
+X, y = data.data[:n_images], data.target_names[data.target[:n_images]]
+
+clf = AlexNetClassifier(
+    variant="small",
+    max_epochs=1 if args.quick else 4,
+    early_stopping=False,
+    n_threads=1,
+    random_state=0,
+)
+grid = {
+    "lr": [1e-3, 5e-4],
+    "batch_size": [16, 32] if args.quick else [16, 32, 64],
+    "dropout": [0.3] if args.quick else [0.3, 0.5],
+}
+search = GridSearchCV(clf, grid, cv=2, n_jobs=args.n_jobs, verbose=1).fit(X, y)
+print(f"best: {search.best_params_}, accuracy {search.best_score_:.3f} in cross-validation")
+
+# %%
+# The results
+# -----------
+# As a table, and for each learning rate and batch size the accuracy at the better dropout.
+
+results = pd.DataFrame(search.cv_results_)
+columns = [f"param_{name}" for name in grid]
+print(results.sort_values("rank_test_score")[[*columns, "mean_test_score", "mean_fit_time"]])
+
+table = results.pivot_table(
+    index="param_lr", columns="param_batch_size", values="mean_test_score", aggfunc="max"
+)
+figure, ax = plt.subplots(figsize=(6, 3.2), layout="constrained")
+sns.heatmap(table, annot=True, fmt=".3f", cmap="viridis", ax=ax, cbar_kws={"label": "accuracy"})
+ax.set(xlabel="batch size", ylabel="learning rate", title="Cross-validated accuracy")
+
+# %%
+# Both are kept as files.
+
+args.output.mkdir(parents=True, exist_ok=True)
+figure.savefig(args.output / "heat_map.png", dpi=120)
+kept = results.drop(columns="params")
+kept.to_json(args.output / "results.json", orient="records", indent=2)
+print(f"wrote {args.output / 'heat_map.png'} and {args.output / 'results.json'}")
+
+# %%
+# Inside a pipeline
+# -----------------
+# Here the images are cropped first, and how much is searched over together with the network's own
+# parameters.
+
+
+def crop(images, margin):
+    """Take `margin` pixels off every side."""
+    return images[:, margin : images.shape[1] - margin, margin : images.shape[2] - margin]
+
+
+pipeline = make_pipeline(
+    FunctionTransformer(crop, kw_args={"margin": 0}),
+    LeNetClassifier(batch_size=32, max_epochs=2 if args.quick else 8, n_threads=1, random_state=0),
+)
+pipeline_grid = {
+    "functiontransformer__kw_args": [{"margin": 0}, {"margin": 2}],
+    "lenetclassifier__lr": [1e-3, 5e-3],
+}
+pipeline_search = GridSearchCV(pipeline, pipeline_grid, cv=2).fit(X, y)
+print(f"best: {pipeline_search.best_params_}, accuracy {pipeline_search.best_score_:.3f}")

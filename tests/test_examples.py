@@ -1,0 +1,36 @@
+"""Every gallery script runs, writes what it names, and says so."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted((ROOT / "examples").glob("plot_*.py"))
+WRITES = {
+    "plot_01_first_classifier": {"history.png", "confusion_matrix.png", "mistakes.png"},
+    "plot_02_alexnet_study": {"history.png", "confusion_matrix.png", "mistakes.png"},
+    "plot_03_grid_search": {"heat_map.png", "results.json"},
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_example_runs(script, tmp_path):
+    run = subprocess.run(
+        [sys.executable, str(script), "--quick", "--output", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MPLBACKEND": "Agg"},
+        cwd=tmp_path,
+    )
+    assert run.returncode == 0, run.stderr
+    # A run of seconds may leave a class without a prediction, which scikit-learn warns of.
+    assert "Warning" not in run.stderr.replace("UndefinedMetricWarning", "")
+    written = {path.name: path for path in tmp_path.iterdir() if path.is_file()}
+    assert set(written) == WRITES[script.stem]
+    for name, path in written.items():
+        assert path.stat().st_size > 1000, name
+        assert name in run.stdout
+    assert "accuracy" in run.stdout
