@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 # tqdm reads this when it is imported: a progress bar makes no sense in a page.
@@ -14,6 +15,8 @@ os.environ["TQDM_DISABLE"] = "1"
 
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]  # gallery_arguments.py, and skcnn itself
+
+from sklearn.exceptions import UndefinedMetricWarning  # noqa: E402
 
 import skcnn  # noqa: E402
 
@@ -33,14 +36,15 @@ extensions = [
 ]
 extlinks = {"arxiv": ("https://arxiv.org/abs/%s", "arXiv:%s")}
 default_role = "literal"
+smartquotes = False  # quotes are those of Python
 templates_path = ["_templates"]
 exclude_patterns = ["_build"]
 
 # The reference ---------------------------------------------------------------------------------
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_typehints = "none"  # the Parameters section says it in words
-maximum_signature_line_length = 90
 numpydoc_show_class_members = False  # the templates say which
 numpydoc_xref_param_type = False
 
@@ -78,7 +82,8 @@ html_title = f"skcnn {version}"
 html_static_path = ["_static"]
 html_css_files = ["skcnn.css"]
 html_show_sourcelink = False
-html_sidebars = {"index": [], "install": [], "tour": []}
+# Without a list of neighbours there is room for lines of 100 characters.
+html_sidebars = {"index": [], "install": [], "tour": [], "auto_examples/*": []}
 html_theme_options = {
     "logo": {"text": "skcnn"},
     "show_prev_next": False,
@@ -87,15 +92,23 @@ html_theme_options = {
     "footer_end": [],
 }
 if _mode == "quick":
+    # A run of seconds may leave a class without a prediction.
+    warnings.filterwarnings("ignore", category=UndefinedMetricWarning)
     html_theme_options["announcement"] = (
         "This is a draft: its examples ran for seconds only, so their figures say nothing."
     )
 
 
-def unlink_user_guide(app, what, name, obj, options, lines):
-    """Leave the text of references to scikit-learn's user guide, in methods inherited from it."""
-    lines[:] = [re.sub(r":(?:ref|term):`([^`<]+?)(?:\s*<[^`>]+>)?`", r"\1", line) for line in lines]
+def unlink(app, what, name, obj, options, lines):
+    """Turn references that lead nowhere into text.
+
+    Methods that are inherited from scikit-learn refer to its user guide, and numpydoc makes a link
+    of a fitted attribute that is a property.
+    """
+    for i, line in enumerate(lines):
+        line = re.sub(r":(?:ref|term):`([^`<]+?)(?:\s*<[^`>]+>)?`", r"\1", line)
+        lines[i] = re.sub(r":obj:`(\w+_) <[^`]*>`", r"**\1**", line)
 
 
 def setup(app):
-    app.connect("autodoc-process-docstring", unlink_user_guide)
+    app.connect("autodoc-process-docstring", unlink, priority=900)  # after numpydoc

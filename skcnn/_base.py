@@ -23,6 +23,7 @@ from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import assert_all_finite, check_random_state, compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
+from skorch.callbacks import Callback
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 
@@ -39,6 +40,7 @@ from skcnn.images import (
     as_array,
     check_finite,
     dataset_labels,
+    detached,
     first_image,
     infer_layout,
     is_dataset,
@@ -257,6 +259,8 @@ class ImageClassifier(
             targets = self._check_targets(y, len(images), continued, classes)
             weights = _check_weights(sample_weight, len(images))
             scan = scan_images(images)
+            if not continued:
+                self._pixel_range = scan.pixel_range
             # A Dataset may give other pixels each time: its rows keep the order that they have.
             keys = scan.keys if isinstance(images, ArrayImages) else np.arange(len(images))
             rows = canonical_rows(keys, targets, weights)
@@ -279,7 +283,6 @@ class ImageClassifier(
                     module = copy.deepcopy(self.module_)
                     preprocessing = self.net_.preprocessing
                 else:
-                    self._pixel_range = scan.pixel_range
                     self.input_size_ = self._choose_input_size(self.image_shape_)
                     module = self._make_module(
                         self.image_shape_[0], len(self.classes_), self.input_size_
@@ -393,6 +396,13 @@ class ImageClassifier(
                 f"The 'optimizer' parameter of {self._name} must be one of {sorted(OPTIMIZERS)} "
                 f"or a subclass of torch.optim.Optimizer; got {self.optimizer!r} instead."
             )
+        for callback in self.callbacks or ():
+            instance = callback[-1] if isinstance(callback, tuple) else callback
+            if not isinstance(instance, Callback):
+                raise ValueError(
+                    f"The 'callbacks' parameter of {self._name} must be a list of skorch callbacks "
+                    f"or of (name, callback) pairs; got {callback!r} in it instead."
+                )
 
     def _check_images(self, X: Any, *, reset: bool = False, name: str = "X") -> Images:
         """Source of the images in X; with `reset`, their layout becomes the one to expect."""
@@ -412,10 +422,12 @@ class ImageClassifier(
             self.image_shape_ = self._layout.shape
             self.n_features_in_ = int(np.prod(row_shape))
         elif row_shape != self._layout.row_shape:
+            remedy = "Resize or reshape them."
+            if np.shape(X) == self._layout.row_shape:
+                remedy = f"For a single image, pass {name}[None]."
             raise ValueError(
                 f"{name} must have images of the shape that {self._name} was fitted on, "
-                f"{self._layout.row_shape}; got {tuple(row_shape)} instead. Resize or reshape "
-                "them."
+                f"{self._layout.row_shape}; got {tuple(row_shape)} instead. {remedy}"
             )
         return source(X, self._layout)
 
@@ -428,7 +440,7 @@ class ImageClassifier(
                 f"{self._name} requires y to be passed, but the target y is None. Pass the label "
                 "of each image, or a Dataset of (image, label) pairs as X."
             )
-        y = column_or_1d(as_array(y), warn=True)
+        y = _uniform_labels(column_or_1d(detached(y), warn=True))
         assert_all_finite(y, input_name="y")
         check_classification_targets(y)
         if len(y) != n_images:
@@ -467,7 +479,7 @@ class ImageClassifier(
         images = self._check_images(X_val, name="X_val")
         y_val = dataset_labels(X_val) if y_val is None else y_val
         targets = self._check_targets(y_val, len(images))
-        scan_images(images, "X_val")
+        scan_images(images, "X_val").pixel_range.warn_if_unlike(self._pixel_range)
         return self._labelled(images, canonical_rows(np.arange(len(images)), targets, None))
 
     def _labelled(self, images: Images, rows: Rows) -> LabelledImages:
@@ -652,11 +664,25 @@ class ImageClassifier(
         return tags
 
 
+def _uniform_labels(y: np.ndarray) -> np.ndarray:
+    """Labels of dtype object as what they are: strings stay, numbers and booleans become such."""
+    if y.dtype != object or all(isinstance(label, str) for label in y):
+        return y
+    kinds = {type(label).__name__ for label in y}
+    numbers = np.array(y.tolist()) if all(isinstance(label, Real) for label in y) else None
+    if numbers is None or (numbers.dtype.kind != "b" and kinds & {"bool", "bool_"}):
+        raise ValueError(
+            f"y must have labels of one type, strings, numbers or booleans; got {sorted(kinds)} "
+            "instead: Unknown label type."
+        )
+    return numbers
+
+
 def _check_weights(sample_weight: Any, n_images: int) -> np.ndarray | None:
     if sample_weight is None:
         return None
     weights = check_sample_weight(
-        as_array(sample_weight), np.empty(n_images), dtype=np.float64, ensure_non_negative=True
+        detached(sample_weight), np.empty(n_images), dtype=np.float64, ensure_non_negative=True
     )
     if not weights.any():
         raise ValueError(

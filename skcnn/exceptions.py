@@ -1,5 +1,8 @@
 """Warnings and errors that have a name, so that they can be caught, filtered or turned fatal."""
 
+import sys
+import warnings
+
 __all__ = [
     "AmbiguousImageShapeWarning",
     "DivergenceError",
@@ -22,3 +25,15 @@ class NoValidationWarning(UserWarning):
 
 class DivergenceError(FloatingPointError):
     """The training loss became NaN or infinite."""
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside skcnn that led here, however deep in skcnn the cause was found."""
+    frame, stacklevel = sys._getframe(1), 2
+    while frame.f_back is not None and _is_plumbing(frame.f_globals.get("__name__", "")):
+        frame, stacklevel = frame.f_back, stacklevel + 1
+    warnings.warn(message, category, stacklevel=stacklevel)
+
+
+def _is_plumbing(module: str) -> bool:
+    return module.partition(".")[0] in ("skcnn", "sklearn", "contextlib", "torch")

@@ -62,6 +62,15 @@ def test_labels_of_any_type_come_back(names, tops_and_bags):
     assert clf.score(X, labels) > 0.95
 
 
+def test_numbers_in_an_object_column_are_numbers(tops_and_bags):
+    X, y = tops_and_bags
+    clf = quick(max_epochs=1).fit(X, pd.Series(y, dtype=object))
+    assert clf.classes_.tolist() == [0, 8]
+    for mixed in (["a", 1], [None, "a"], [True, 2]):
+        with pytest.raises(ValueError, match="labels of one type"):
+            quick().fit(X[:2], np.array(mixed, dtype=object))
+
+
 def test_labels_with_gaps(clothes):
     X, y = clothes
     kept = np.isin(y, (0, 5, 9))
@@ -74,7 +83,7 @@ def test_labels_with_gaps(clothes):
 def test_renaming_labels_in_order_changes_nothing(tops_and_bags):
     X, y = tops_and_bags
     renamed = np.where(y == 0, "a", "b")
-    a, b = quick().fit(X, y), quick().fit(X, renamed)
+    a, b = quick().fit(X, y), quick().fit(X, renamed.tolist())
     assert a.predict_proba(X).tobytes() == b.predict_proba(X).tobytes()
 
 
@@ -426,6 +435,7 @@ BAD_PARAMETERS = [
     ({"image_shape": (14, 14)}, r"'image_shape' parameter .* \(28, 28\); got \(14, 14\)"),
     ({"n_threads": 0}, r"'n_threads' parameter .*Got 0"),
     ({"callbacks": "EpochTimer"}, r"'callbacks' parameter .*Got 'EpochTimer'"),
+    ({"callbacks": [3]}, r"'callbacks' parameter .* got 3 in it"),
     ({"random_state": "zero"}, r"'random_state' parameter .*Got 'zero'"),
     ({"padding": 1}, r"'padding' parameter .*\{0, 2\}"),
     ({"norm": "layer"}, r"'norm' parameter .*'batch'"),
@@ -512,12 +522,17 @@ def test_predict_demands_what_fit_saw(tops_and_bags):
         flat.predict(X.reshape(len(X), -1)[:, 1:])
     with pytest.raises(ValueError, match="Found array with 0 sample"):
         clf.predict(X[:0])
+    with pytest.raises(ValueError, match=r"For a single image, pass X\[None\]"):
+        clf.predict(X[0])
 
 
 def test_another_scale_at_predict_is_a_named_warning(tops_and_bags):
     X, y = tops_and_bags
-    with pytest.warns(ValueRangeWarning, match="probably wrong"):
+    with pytest.warns(ValueRangeWarning, match="probably wrong") as caught:
         quick().fit(X.astype(float), y).predict(X / 255.0)
+    assert caught[0].filename == __file__
+    with pytest.warns(ValueRangeWarning, match="probably wrong"):
+        quick(max_epochs=1).fit(X, y, X_val=X.astype(float), y_val=y)
     clf = quick().fit(X, y)
     with pytest.warns(ValueRangeWarning, match="already divided by 255"):
         assert clf.predict(X / 255.0).tolist() == clf.predict(X).tolist()

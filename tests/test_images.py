@@ -104,14 +104,25 @@ def test_every_container_gives_the_same_batch():
 
 
 def test_other_things_pass_through_unchanged():
-    for X in (
-        [[1, 2], [3, 4]],
-        [],
-        pd.DataFrame({"a": [1, 2], "b": [3, 4]}),
-        np.zeros((2, 3)),
-        "x",
-    ):
+    frame = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
+    for X in (frame, frame["a"], np.zeros((2, 3))):
         assert as_array(X) is X
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (None, "got None instead"),
+        ("photos/", "got 'photos/' instead"),
+        ({"a": 1}, "got {'a': 1} instead"),
+        ([], "got an empty list"),
+        (["a.png"], "got 'a.png' instead, which looks like a path"),
+        ([[[1, 2], [3, 4]], [[1, 2]]], "nested lists of several lengths"),
+    ],
+)
+def test_what_is_no_image(X, message):
+    with pytest.raises(ValueError, match=message):
+        as_array(X)
 
 
 @pytest.mark.parametrize(

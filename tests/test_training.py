@@ -220,6 +220,11 @@ def test_one_cycle_needs_its_length():
         schedule_settings("one_cycle", lr=0.1, max_epochs=3, steps_per_epoch=None)
 
 
+def test_a_schedule_that_needs_arguments_says_how_to_give_them():
+    with pytest.raises(ValueError, match=r"partial\(StepLR, step_size=\.\.\.\)"):
+        schedule_settings(StepLR, lr=None, max_epochs=3, steps_per_epoch=None)
+
+
 def test_unknown_and_absent_devices():
     with pytest.raises(ValueError, match="'device' parameter of Est must be 'auto', 'cpu', 'cuda'"):
         resolve_device("gpu", "Est")

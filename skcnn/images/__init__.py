@@ -4,7 +4,7 @@ A batch is uint8 in 0–255, or float32 with values as given. Nothing here copie
 and nothing writes to it.
 """
 
-from skcnn.images._conversion import as_array, is_dataset
+from skcnn.images._conversion import as_array, detached, is_dataset
 from skcnn.images._layout import ImageLayout, infer_layout
 from skcnn.images._scan import ImageScan, PixelRange, check_finite, scan_images
 from skcnn.images._sources import ArrayImages, DatasetImages, dataset_labels, first_image
@@ -18,6 +18,7 @@ __all__ = [
     "as_array",
     "check_finite",
     "dataset_labels",
+    "detached",
     "first_image",
     "infer_layout",
     "is_dataset",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -18,27 +20,55 @@ def is_dataset(X: Any) -> bool:
     return isinstance(X, Dataset)
 
 
+def detached(values: Any) -> Any:
+    """Array of the values of a tensor; anything else as it is."""
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
+
+
 def as_array(X: Any) -> Any:
-    """One array for a tensor, or for a sequence or column of images; anything else as it is.
+    """One array for a tensor, a list, or a sequence or column of images; others as they are.
 
     Raises
     ------
     ValueError
-        If the images of a sequence differ in shape.
+        If X is empty or holds no pixels, or the images of a sequence differ in shape.
     """
+    if X is None or isinstance(X, str | bytes | PurePath | dict):
+        raise ValueError(
+            f"X must be an array, tensor, list or DataFrame of images, or a Dataset of (image, "
+            f"label); got {X!r:.60} instead."
+        )
     if isinstance(X, torch.Tensor):
-        return X.detach().cpu().numpy()
+        return detached(X)
     images = _image_sequence(X)
-    return X if images is None else _stack(images)
+    if images is not None:
+        return _stack(images)
+    return _numbers(X) if isinstance(X, list | tuple) else X
+
+
+def _numbers(X: Sequence) -> np.ndarray:
+    """Array of nested lists."""
+    if len(X) == 0:
+        raise ValueError("X must hold at least one image; got an empty list: 0 samples.")
+    if isinstance(X[0], str | PurePath):
+        raise ValueError(
+            f"X must hold the pixels of images; got {X[0]!r} instead, which looks like a path. "
+            "Open the files first, as with PIL.Image.open."
+        )
+    try:
+        return np.asarray(X)
+    except ValueError as error:
+        raise ValueError(
+            "The images in X must all have the same shape; got nested lists of several lengths "
+            "instead. Resize or crop them to one shape before fit."
+        ) from error
 
 
 def image_array(image: Any) -> np.ndarray:
     """One image, an array, a tensor or a PIL image, as an array."""
-    if isinstance(image, torch.Tensor):
-        return image.detach().cpu().numpy()
     if _is_pil(image) and image.mode not in _PIL_KEPT:
         image = image.convert(_PIL_MODES.get(image.mode, "RGB"))
-    return np.asarray(image)
+    return np.asarray(detached(image))
 
 
 def _image_sequence(X: Any) -> list | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from skcnn.exceptions import AmbiguousImageShapeWarning
+from skcnn.exceptions import AmbiguousImageShapeWarning, warn_caller
 
 CHANNEL_COUNTS = (1, 3, 4)
 
@@ -109,12 +108,11 @@ def _guess_flat(n_features: int) -> tuple[int, ...]:
         return (side, side)
     side = math.isqrt(n_features // 3)
     if 3 * side * side == n_features:
-        warnings.warn(
+        warn_caller(
             f"The rows of X have {n_features} features: taken as images of {side} × {side} pixels "
             f"and 3 channels, channels last. Say image_shape=({side}, {side}, 3), "
             f"(3, {side}, {side}) or (1, {n_features}) to choose.",
             AmbiguousImageShapeWarning,
-            stacklevel=2,
         )
         return (side, side, 3)
     return (1, n_features)
@@ -128,11 +126,10 @@ def _find_channels(row_shape: tuple[int, ...], image_shape: tuple[int, ...]) -> 
             f"axis; got {image_shape} instead."
         )
     if first and last:
-        warnings.warn(
+        warn_caller(
             f"Images of shape {image_shape} may have their channels first or last: the last axis "
             "was taken. Move the channels to the last axis if that is wrong.",
             AmbiguousImageShapeWarning,
-            stacklevel=2,
         )
     if last:
         height, width, channels = image_shape

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from skcnn.exceptions import ValueRangeWarning
+from skcnn.exceptions import ValueRangeWarning, warn_caller
 from skcnn.images._sources import ArrayImages, DatasetImages
 
 _CHUNK_PIXELS = 1 << 21  # values looked at together: 16 MB as float64
@@ -55,7 +54,7 @@ class PixelRange(NamedTuple):
             )
         else:
             return
-        warnings.warn(problem, ValueRangeWarning, stacklevel=4)
+        warn_caller(problem, ValueRangeWarning)
 
 
 class ImageScan(NamedTuple):

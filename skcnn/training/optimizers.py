@@ -80,6 +80,20 @@ def schedule_settings(
             "total_steps": max_epochs * steps_per_epoch,
             "step_every": "batch",
         }
-    needs_length = "T_max" in inspect.signature(lr_schedule).parameters
-    length = {"T_max": max_epochs} if needs_length else {}
+    takes = inspect.signature(lr_schedule).parameters
+    length = {"T_max": max_epochs} if "T_max" in takes else {}
+    missing = [
+        name
+        for name, parameter in list(takes.items())[1:]
+        if parameter.default is parameter.empty
+        and name not in length
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if missing:
+        arguments = ", ".join(f"{name}=..." for name in missing)
+        raise ValueError(
+            "The 'lr_schedule' parameter must be a class that makes a scheduler of an optimizer "
+            f"alone; got {lr_schedule!r} instead, which takes more. Use "
+            f"functools.partial({lr_schedule.__name__}, {arguments})."
+        )
     return {"policy": lr_schedule, "step_every": "epoch", **length}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.model_selection import train_test_split
 
-from skcnn.exceptions import NoValidationWarning
+from skcnn.exceptions import NoValidationWarning, warn_caller
 
 # Whole-number weights repeat rows as long as an epoch grows by no more than this.
 _LONGEST_EPOCH = 10
@@ -90,14 +89,13 @@ def hold_out(rows: Rows, fraction: float, seed: int) -> tuple[Rows, Rows | None]
     classes, counts = np.unique(group_targets, return_counts=True)
     divisible = classes[counts > 1]
     if len(divisible) < len(classes):
-        warnings.warn(
+        warn_caller(
             f"{len(classes) - len(divisible)} of {len(classes)} classes have a single image, which "
             "trains and is not validated"
             + (". " if len(divisible) else ": there is no early stopping. ")
             + "Give more images of these classes, validation data of your own (X_val, y_val), or "
             "early_stopping=False.",
             NoValidationWarning,
-            stacklevel=2,
         )
     if not len(divisible):
         return rows, None

@@ -1,0 +1,142 @@
+"""Every public docstring says what it must, and the code on the pages of docs/ runs."""
+
+import doctest
+import inspect
+import re
+import warnings
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+from numpydoc.docscrape import FunctionDoc, NumpyDocString
+from sklearn.base import ClassifierMixin
+
+import skcnn
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def _public_objects():
+    """Every public class and function, by the name under which it is imported."""
+    for name in skcnn.__all__:
+        public = getattr(skcnn, name)
+        if not inspect.ismodule(public):
+            yield f"skcnn.{name}", public
+            continue
+        for inner in public.__all__:
+            yield f"skcnn.{name}.{inner}", getattr(public, inner)
+
+
+def _public_methods(cls):
+    """Methods and classmethods of a class that are skcnn's own, inherited ones too."""
+    for name, _ in inspect.getmembers(cls, callable):
+        method = inspect.unwrap(getattr(cls, name))
+        if not name.startswith("_") and getattr(method, "__module__", "").startswith("skcnn."):
+            yield name, method
+
+
+OBJECTS = dict(_public_objects())
+CLASSES = {name: item for name, item in OBJECTS.items() if inspect.isclass(item)}
+FUNCTIONS = {name: item for name, item in OBJECTS.items() if not inspect.isclass(item)}
+CLASSIFIERS = {name: cls for name, cls in CLASSES.items() if issubclass(cls, ClassifierMixin)}
+# The methods of networks and callbacks are torch's and skorch's, which call them.
+METHODS = {
+    f"{name}.{method_name}": method
+    for name, cls in CLASSES.items()
+    if name in CLASSIFIERS or name.startswith("skcnn.inspection.")
+    for method_name, method in _public_methods(cls)
+}
+
+
+def _documented(docstring, section="Parameters"):
+    """Names in a section, in order; "X_val, y_val : array-like" counts as two."""
+    entries = NumpyDocString(inspect.cleandoc(docstring))[section]
+    return [name.strip(" *") for entry in entries for name in entry.name.split(",")]
+
+
+def _of_signature(function):
+    return [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+
+
+def test_there_is_something_to_check():
+    assert {"skcnn.LeNetClassifier", "skcnn.CNNClassifier"} <= set(CLASSIFIERS)
+    assert "skcnn.datasets.fetch_fashion_mnist" in FUNCTIONS
+    assert {
+        "skcnn.LeNetClassifier.fit",
+        "skcnn.AlexNetClassifier.predict_proba",
+        "skcnn.inspection.HistoryDisplay.from_estimator",
+    } <= set(METHODS)
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_docstring_is_complete_and_parsable(name):
+    item = OBJECTS[name]
+    # Not inherited: a subclass without a docstring of its own would show its parent's.
+    docstring = item.__doc__
+    assert docstring
+    assert not re.search(r"\{\w*shared\w*\}", docstring)  # filled in by skcnn._docstrings
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a section of unknown name
+        parsed = NumpyDocString(inspect.cleandoc(docstring))
+    assert " ".join(parsed["Summary"]).endswith(".")
+
+
+def test_reference_lists_every_public_object_once():
+    module, listed = "", []
+    for line in (DOCS / "api.rst").read_text(encoding="utf-8").splitlines():
+        if line.startswith(".. currentmodule:: "):
+            module = line.split()[-1]
+        elif re.fullmatch(r"   \w+", line):
+            listed.append(f"{module}.{line.strip()}")
+    assert sorted(listed) == sorted(OBJECTS)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_classifier_documents_exactly_its_parameters(name):
+    cls = CLASSIFIERS[name]
+    documented = _documented(cls.__doc__)
+    assert len(set(documented)) == len(documented)
+    assert set(documented) == set(cls().get_params())
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if name not in CLASSIFIERS])
+def test_class_documents_exactly_its_parameters(name):
+    cls = CLASSES[name]
+    if issubclass(cls, BaseException):
+        assert _documented(cls.__doc__) == []
+        return
+    entries = _documented(cls.__doc__)
+    if "Attributes" in cls.__doc__ and not entries:
+        # A record, made by skcnn and not by its users: its fields are its attributes.
+        entries = _documented(cls.__doc__, "Attributes")
+    assert entries == _of_signature(cls)
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *METHODS])
+def test_function_documents_exactly_its_parameters(name):
+    function = {**FUNCTIONS, **METHODS}[name]
+    assert _documented(function.__doc__) == _of_signature(function)
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *METHODS])
+def test_function_documents_what_it_returns(name):
+    returned = FunctionDoc({**FUNCTIONS, **METHODS}[name])["Returns"]
+    assert returned
+    assert all(value.type for value in returned)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("section", ["Attributes", "Examples", "See Also"])
+def test_classifier_has_section(name, section):
+    assert NumpyDocString(inspect.cleandoc(CLASSIFIERS[name].__doc__))[section]
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.rst")), ids=lambda page: page.name)
+def test_code_on_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plt.switch_backend("agg")
+    failed, tried = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    plt.close("all")
+    assert failed == 0
+    assert tried or ">>>" not in page.read_text(encoding="utf-8")
+    assert not list(tmp_path.iterdir())
