@@ -1,6 +1,7 @@
 """The classifiers in use: real fits, real images, and what bad input gets."""
 
 import pickle
+import signal
 import subprocess
 import sys
 import warnings
@@ -614,3 +615,36 @@ def test_module_errors_come_before_training(tops_and_bags):
             CNNClassifier(module=module).fit(X, y)
     with pytest.raises(ValueError, match="'module' parameter of CNNClassifier must be"):
         CNNClassifier().fit(X, y)
+
+
+INTERRUPTED = """
+import sys
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
+from skcnn import LeNetClassifier
+from skcnn.datasets import load_fashion_mnist_mini
+
+class Announce(Callback):
+    def on_epoch_begin(self, net, **kwargs):
+        print("training", flush=True)
+
+X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
+clf = LeNetClassifier(max_epochs=500, early_stopping=False, callbacks=[Announce()])
+GridSearchCV(clf, {"lr": [1e-3, 1e-4]}, cv=2, error_score=0).fit(X, y)
+print("finished")
+"""
+
+
+def test_ctrl_c_stops_a_search():
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "training\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "KeyboardInterrupt" in err
+    assert "finished" not in out
