@@ -79,6 +79,8 @@ save(plot_history(clf), "history")
 # %%
 # What it mixes up: correct predictions in blue, mistakes in red.
 
+# sphinx_gallery_thumbnail_number = 2
+
 save(plot_confusion_matrix(clf, X_test, y_test), "confusion_matrix")
 
 # %%

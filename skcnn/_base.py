@@ -181,7 +181,7 @@ class ImageClassifier(
 
         Returns
         -------
-        self : ImageClassifier
+        self : object
             Fitted estimator.
 
         Raises
@@ -216,7 +216,7 @@ class ImageClassifier(
 
         Returns
         -------
-        self : ImageClassifier
+        self : object
             Estimator, trained further.
 
         Raises

@@ -68,7 +68,7 @@ classes_ : ndarray of shape (n_classes,)
         Labels, sorted, of the type they had in y.
     n_features_in_ : int
         Values in one image.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns; only when X was a DataFrame with string names.
     image_shape_ : tuple of int
         (C, H, W) of the images given to `fit`.

@@ -53,8 +53,8 @@ class LeNetClassifier(ImageClassifier):
     >>> from skcnn import LeNetClassifier
     >>> from skcnn.datasets import load_fashion_mnist_mini
     >>> X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
-    >>> clf = LeNetClassifier(max_epochs=2, random_state=0).fit(X[:1000], y[:1000])
-    >>> clf.predict(X[:5]).shape
+    >>> clf = LeNetClassifier(max_epochs=2, random_state=0)
+    >>> clf.fit(X[:1000], y[:1000]).predict(X[:5]).shape
     (5,)
     """
 

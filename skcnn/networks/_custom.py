@@ -39,6 +39,11 @@ def build_module(
     in_channels, n_classes, input_size
         Filled in where `module` takes them by name and `params` does not have them.
 
+    Returns
+    -------
+    network : torch.nn.Module
+        With random weights, or those of the instance.
+
     Raises
     ------
     ValueError
@@ -126,6 +131,11 @@ def probe_input_size(
     size : tuple of int or None
         The only size to try. None: that of the images, else the smallest that works with no side
         below the images'.
+
+    Returns
+    -------
+    size : tuple of int
+        (H, W) at which the network gives (n, n_classes) logits.
 
     Raises
     ------

@@ -120,7 +120,7 @@ class AlexNet(nn.Module):
         return _blocks.smallest_side(cls._windows(padding))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, shape (n, n_classes), of images, shape (n, in_channels, *input_size)."""
+        """Compute logits (n, n_classes) of images ``(n, in_channels, *input_size)``."""
         x = self.features(x)  # (n, 256, h, w)
         return self.classifier(x.flatten(1))
 
