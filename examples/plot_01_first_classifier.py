@@ -63,7 +63,7 @@ print(report)
 print(f"test accuracy: {report.accuracy:.4f}")
 
 # %%
-# The learning curves. The dotted line marks the epoch that was kept.
+# The learning curves. The dashed line marks the epoch that was kept.
 
 args.output.mkdir(parents=True, exist_ok=True)
 
