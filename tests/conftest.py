@@ -1,4 +1,4 @@
-"""Real images, few enough for quick fits."""
+"""Real images, few enough for quick fits; and what tests have to say at the end."""
 
 import pytest
 
@@ -22,3 +22,12 @@ def tops_and_bags():
     X, y = X[kept][:200], y[kept][:200]
     X.flags.writeable = False
     return X, y
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the property "summary" of the tests that recorded one, also under pytest-xdist."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "summary" and report.when == "call":
+                    terminalreporter.write_line(value)

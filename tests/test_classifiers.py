@@ -232,7 +232,7 @@ def test_random_state_none_follows_numpy(tops_and_bags):
         {"activation": "sigmoid", "pooling": "avg", "norm": "batch", "max_epochs": 10},
         {"padding": 0, "n_threads": 1},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_parameters_train(params, tops_and_bags):
     X, y = tops_and_bags

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import sklearn
 import torch
 from sklearn.base import clone, is_classifier
 from sklearn.neural_network import MLPClassifier
@@ -68,10 +69,13 @@ def n_checks_of_mlp():
 
 
 @pytest.mark.parametrize("estimator", CHECKED, ids=name_of)
-def test_all_checks_of_scikit_learn_pass(estimator, n_checks_of_mlp, capsys):
+def test_all_checks_of_scikit_learn_pass(estimator, n_checks_of_mlp, record_property):
     n_passed = statuses(estimator)["passed"]
-    with capsys.disabled():
-        print(f"\n{name_of(estimator)}: {n_passed} checks; MLPClassifier: {n_checks_of_mlp}")
+    record_property(
+        "summary",
+        f"scikit-learn {sklearn.__version__}: {n_passed} checks pass on {name_of(estimator)}, "
+        f"{n_checks_of_mlp} on MLPClassifier",
+    )
     assert n_passed >= n_checks_of_mlp
 
 
