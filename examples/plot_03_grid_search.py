@@ -40,14 +40,14 @@ X, y = data.data[:n_images], data.target_names[data.target[:n_images]]
 
 clf = AlexNetClassifier(
     variant="small",
-    max_epochs=1 if args.quick else 4,
+    max_epochs=1 if args.quick else 3,
     early_stopping=False,
     n_threads=1,
     random_state=0,
 )
 grid = {
     "lr": [1e-3, 5e-4],
-    "batch_size": [16, 32],
+    "batch_size": [16, 32] if args.quick else [16, 32, 64],
     "dropout": [0.3] if args.quick else [0.3, 0.5],
 }
 search = GridSearchCV(clf, grid, cv=2, n_jobs=args.n_jobs, verbose=1).fit(X, y)

@@ -20,19 +20,14 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import assert_all_finite, check_random_state, compute_sample_weight
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skorch.callbacks import Callback
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 
-from skcnn._validation import (
-    Interval,
-    StrOptions,
-    check_sample_weight,
-    validate_parameter_constraints,
-)
+from skcnn._labels import check_labels, check_weights, encode_labels
+from skcnn._validation import Interval, StrOptions, validate_parameter_constraints
 from skcnn.images import (
     ArrayImages,
     DatasetImages,
@@ -40,7 +35,6 @@ from skcnn.images import (
     as_array,
     check_finite,
     dataset_labels,
-    detached,
     first_image,
     infer_layout,
     is_dataset,
@@ -257,7 +251,7 @@ class ImageClassifier(
             images = self._check_images(X, reset=not continued)
             y = dataset_labels(X) if y is None and is_dataset(X) else y
             targets = self._check_targets(y, len(images), continued, classes)
-            weights = _check_weights(sample_weight, len(images))
+            weights = check_weights(sample_weight, len(images))
             scan = scan_images(images)
             if not continued:
                 self._pixel_range = scan.pixel_range
@@ -435,19 +429,7 @@ class ImageClassifier(
         self, y: Any, n_images: int, continued: bool = True, classes: Any = None
     ) -> np.ndarray:
         """Class index of every label; unless `continued`, sets `classes_`."""
-        if y is None:
-            raise ValueError(
-                f"{self._name} requires y to be passed, but the target y is None. Pass the label "
-                "of each image, or a Dataset of (image, label) pairs as X."
-            )
-        y = _uniform_labels(column_or_1d(detached(y), warn=True))
-        assert_all_finite(y, input_name="y")
-        check_classification_targets(y)
-        if len(y) != n_images:
-            raise ValueError(
-                f"y must have one label for each image; got {len(y)} labels for {n_images} images "
-                "instead: inconsistent numbers of samples."
-            )
+        y = check_labels(y, n_images, self._name)
         if not continued:
             self.classes_ = LabelEncoder().fit(y if classes is None else classes).classes_
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
@@ -455,15 +437,7 @@ class ImageClassifier(
                 f"The 'classes' parameter of partial_fit must be that of the first call, "
                 f"{self.classes_}; got {classes} instead."
             )
-        encoder = LabelEncoder()
-        encoder.classes_ = self.classes_
-        unknown = np.setdiff1d(y, self.classes_)
-        if len(unknown):
-            raise ValueError(
-                f"y must only have labels that {self._name} knows, {self.classes_}; got {unknown} "
-                "as well. Name all labels in 'classes' at the first partial_fit, or fit anew."
-            )
-        return encoder.transform(y)
+        return encode_labels(y, self.classes_, self._name)
 
     def _check_several_classes(self, classes: np.ndarray) -> None:
         if len(classes) < 2:
@@ -662,34 +636,6 @@ class ImageClassifier(
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = []
         return tags
-
-
-def _uniform_labels(y: np.ndarray) -> np.ndarray:
-    """Labels of dtype object as what they are: strings stay, numbers and booleans become such."""
-    if y.dtype != object or all(isinstance(label, str) for label in y):
-        return y
-    kinds = {type(label).__name__ for label in y}
-    numbers = np.array(y.tolist()) if all(isinstance(label, Real) for label in y) else None
-    if numbers is None or (numbers.dtype.kind != "b" and kinds & {"bool", "bool_"}):
-        raise ValueError(
-            f"y must have labels of one type, strings, numbers or booleans; got {sorted(kinds)} "
-            "instead: Unknown label type."
-        )
-    return numbers
-
-
-def _check_weights(sample_weight: Any, n_images: int) -> np.ndarray | None:
-    if sample_weight is None:
-        return None
-    weights = check_sample_weight(
-        detached(sample_weight), np.empty(n_images), dtype=np.float64, ensure_non_negative=True
-    )
-    if not weights.any():
-        raise ValueError(
-            "The 'sample_weight' parameter of fit must have at least one positive weight; got "
-            "zero for all images instead."
-        )
-    return weights
 
 
 def _carry_over_optimizer(old: ImageClassifierNet, new: ImageClassifierNet) -> None:

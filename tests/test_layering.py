@@ -20,8 +20,9 @@ ALLOWED = {
     "callbacks": ({"training"}, set(), set()),
     "_validation": (set(), {"sklearn"}, set()),
     "_docstrings": (set(), set(), set()),
+    "_labels": ({"_validation", "images"}, {"numpy", "sklearn"}, set()),
     "_base": (
-        {"_validation", "images", "training"},
+        {"_labels", "_validation", "images", "training"},
         {*STANDARD, "scipy", "sklearn", "skorch"},
         {"torchinfo"},
     ),

@@ -1,0 +1,93 @@
+"""Checks of labels and of sample weights."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import assert_all_finite
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+from skcnn._validation import check_sample_weight
+from skcnn.images import detached
+
+
+def check_labels(y: Any, n_images: int, estimator: str) -> np.ndarray:
+    """Labels of `n_images` images as an array of one type.
+
+    Raises
+    ------
+    ValueError
+        If they are missing, continuous, of several types, too many or too few.
+    """
+    if y is None:
+        raise ValueError(
+            f"{estimator} requires y to be passed, but the target y is None. Pass the label of "
+            "each image, or a Dataset of (image, label) pairs as X."
+        )
+    y = _uniform(column_or_1d(detached(y), warn=True))
+    assert_all_finite(y, input_name="y")
+    check_classification_targets(y)
+    if len(y) != n_images:
+        raise ValueError(
+            f"y must have one label for each image; got {len(y)} labels for {n_images} images "
+            "instead: inconsistent numbers of samples."
+        )
+    return y
+
+
+def encode_labels(y: np.ndarray, classes: np.ndarray, estimator: str) -> np.ndarray:
+    """Index in `classes` of every label.
+
+    Raises
+    ------
+    ValueError
+        If a label is not among `classes`.
+    """
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y must only have labels that {estimator} knows, {classes}; got {unknown} as well. "
+            "Name all labels in 'classes' at the first partial_fit, or fit anew."
+        )
+    encoder = LabelEncoder()
+    encoder.classes_ = classes
+    return encoder.transform(y)
+
+
+def check_weights(sample_weight: Any, n_images: int) -> np.ndarray | None:
+    """Weights of `n_images` images, or None.
+
+    Raises
+    ------
+    ValueError
+        If there is another number of them, or one is negative, or none positive.
+    """
+    if sample_weight is None:
+        return None
+    weights = check_sample_weight(
+        detached(sample_weight), np.empty(n_images), dtype=np.float64, ensure_non_negative=True
+    )
+    if not weights.any():
+        raise ValueError(
+            "The 'sample_weight' parameter of fit must have at least one positive weight; got "
+            "zero for all images instead."
+        )
+    return weights
+
+
+def _uniform(y: np.ndarray) -> np.ndarray:
+    """Labels of dtype object as what they are: strings stay, numbers and booleans become such."""
+    if y.dtype != object or all(isinstance(label, str) for label in y):
+        return y
+    kinds = {type(label).__name__ for label in y}
+    numbers = np.array(y.tolist()) if all(isinstance(label, Real) for label in y) else None
+    if numbers is None or (numbers.dtype.kind != "b" and kinds & {"bool", "bool_"}):
+        raise ValueError(
+            f"y must have labels of one type, strings, numbers or booleans; got {sorted(kinds)} "
+            "instead: Unknown label type."
+        )
+    return numbers
