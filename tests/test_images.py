@@ -134,6 +134,11 @@ def test_pil_modes(mode, channels):
     assert as_array(images).dtype == np.uint8
 
 
+def test_tensors_that_numpy_does_not_have():
+    X = torch.rand(2, 3, 3, dtype=torch.bfloat16, requires_grad=True)
+    np.testing.assert_array_equal(as_array(X), X.detach().float())
+
+
 def test_ragged_images_are_refused():
     with pytest.raises(ValueError, match=r"\(5, 7, 3\) for image 0 and \(5, 6, 3\) for image 2"):
         as_array([np.zeros((5, 7, 3)), np.zeros((5, 7, 3)), np.zeros((5, 6, 3))])

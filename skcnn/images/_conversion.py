@@ -22,7 +22,11 @@ def is_dataset(X: Any) -> bool:
 
 def detached(values: Any) -> Any:
     """Array of the values of a tensor; anything else as it is."""
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
+    if not isinstance(values, torch.Tensor):
+        return values
+    values = values.detach().cpu()
+    # NumPy has no bfloat16.
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
 
 
 def as_array(X: Any) -> Any:
