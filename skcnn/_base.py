@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal
@@ -35,6 +35,7 @@ from skcnn.images import (
     as_array,
     check_finite,
     dataset_labels,
+    detached,
     first_image,
     infer_layout,
     is_dataset,
@@ -42,9 +43,9 @@ from skcnn.images import (
 )
 from skcnn.training.augmentation import AUGMENTATIONS
 from skcnn.training.batches import BatchIterator, LabelledImages
-from skcnn.training.callbacks import training_callbacks
+from skcnn.training.callbacks import AccuracyEarlyStopping, training_callbacks
 from skcnn.training.devices import cpu_threads, resolve_device, resolve_precision
-from skcnn.training.net import ImageClassifierNet, last_layer
+from skcnn.training.net import ImageClassifierNet
 from skcnn.training.optimizers import LR_SCHEDULES, OPTIMIZERS, optimizer_settings
 from skcnn.training.preprocessing import Preprocessing
 from skcnn.training.reproducibility import seeded_generators
@@ -248,6 +249,10 @@ class ImageClassifier(
             random_state = check_random_state(self.random_state)
             split_seed, seed = random_state.randint(np.iinfo(np.int32).max, size=2)
 
+            settings = self._network_settings()
+            if continued:
+                self._check_same_network(settings)
+            self._settings = settings
             images = self._check_images(X, reset=not continued)
             y = dataset_labels(X) if y is None and is_dataset(X) else y
             targets = self._check_targets(y, len(images), continued, classes)
@@ -354,7 +359,7 @@ class ImageClassifier(
             {
                 name: value
                 for name, value in epoch.items()
-                if name != "batches" and not name.endswith("_batch_count")
+                if name != "batches" and not name.endswith(("_batch_count", "_best"))
             }
             for epoch in net.history
         ]
@@ -362,7 +367,7 @@ class ImageClassifier(
         for epoch in new:
             epoch["epoch"] += n_before
         stopping = dict(net.callbacks_).get("early_stopping")
-        if stopping is None:
+        if not isinstance(stopping, AccuracyEarlyStopping):
             best_epoch = len(new)
         else:
             best_epoch = stopping.best_epoch_
@@ -391,11 +396,28 @@ class ImageClassifier(
                 f"or a subclass of torch.optim.Optimizer; got {self.optimizer!r} instead."
             )
         for callback in self.callbacks or ():
-            instance = callback[-1] if isinstance(callback, tuple) else callback
-            if not isinstance(instance, Callback):
+            name, instance = callback if _is_pair(callback) else ("", callback)
+            if not (isinstance(name, str) and isinstance(instance, Callback)):
                 raise ValueError(
                     f"The 'callbacks' parameter of {self._name} must be a list of skorch callbacks "
                     f"or of (name, callback) pairs; got {callback!r} in it instead."
+                )
+
+    def _network_settings(self) -> dict[str, Any]:
+        """Parameters that shape the network, and what it is given."""
+        of_training = {field.name for field in fields(ImageClassifier)}
+        of_training -= {"image_shape", "image_size", "normalize"}
+        params = self.get_params(deep=False)
+        return {name: params[name] for name in params if name not in of_training}
+
+    def _check_same_network(self, settings: dict[str, Any]) -> None:
+        for name, value in settings.items():
+            fitted = self._settings[name]
+            if value is not fitted and value != fitted:
+                raise ValueError(
+                    f"The {name!r} parameter of {self._name} must stay what it was, {fitted!r}, "
+                    f"where training goes on; got {value!r} instead. Train a new network, with "
+                    "fit and warm_start=False."
                 )
 
     def _check_images(self, X: Any, *, reset: bool = False, name: str = "X") -> Images:
@@ -426,10 +448,15 @@ class ImageClassifier(
         return source(X, self._layout)
 
     def _check_targets(
-        self, y: Any, n_images: int, continued: bool = True, classes: Any = None
+        self,
+        y: Any,
+        n_images: int,
+        continued: bool = True,
+        classes: Any = None,
+        name: str = "y",
     ) -> np.ndarray:
         """Class index of every label; unless `continued`, sets `classes_`."""
-        y = check_labels(y, n_images, self._name)
+        y = check_labels(y, n_images, self._name, name)
         if not continued:
             self.classes_ = LabelEncoder().fit(y if classes is None else classes).classes_
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
@@ -437,7 +464,7 @@ class ImageClassifier(
                 f"The 'classes' parameter of partial_fit must be that of the first call, "
                 f"{self.classes_}; got {classes} instead."
             )
-        return encode_labels(y, self.classes_, self._name)
+        return encode_labels(y, self.classes_, self._name, name)
 
     def _check_several_classes(self, classes: np.ndarray) -> None:
         if len(classes) < 2:
@@ -452,7 +479,7 @@ class ImageClassifier(
             raise ValueError(f"X_val and y_val must be given together; got {missing}=None instead.")
         images = self._check_images(X_val, name="X_val")
         y_val = dataset_labels(X_val) if y_val is None else y_val
-        targets = self._check_targets(y_val, len(images))
+        targets = self._check_targets(y_val, len(images), name="y_val")
         scan_images(images, "X_val").pixel_range.warn_if_unlike(self._pixel_range)
         return self._labelled(images, canonical_rows(np.arange(len(images)), targets, None))
 
@@ -461,6 +488,12 @@ class ImageClassifier(
         weights = rows.weights
         if self.class_weight is not None:
             of_class = compute_sample_weight(self.class_weight, self.classes_[rows.targets])
+            if not (np.isfinite(of_class).all() and (of_class >= 0).all() and of_class.any()):
+                raise ValueError(
+                    f"The 'class_weight' parameter of {self._name} must have finite weights, none "
+                    "negative, and a positive one for some image of training and of validation; "
+                    f"got {self.class_weight!r} instead."
+                )
             weights = of_class if weights is None else weights * of_class
         return LabelledImages(images, rows.index, rows.targets, weights)
 
@@ -536,6 +569,33 @@ class ImageClassifier(
         """
         return log_softmax(self._logits(X), axis=1)
 
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Compute the accuracy of the predictions for images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
+            Images, of the shape and on the scale that `fit` saw.
+        y : array-like of shape (n,)
+            Labels; None where X is a Dataset of (image, label).
+        sample_weight : array-like of shape (n,), default=None
+            Weight of each image.
+
+        Returns
+        -------
+        accuracy : float
+            Share of the images, by weight, whose label is predicted.
+
+        Raises
+        ------
+        NotFittedError
+            If `fit` was not called.
+        ValueError
+            If the images are of another shape than those of `fit`, or not finite.
+        """
+        y = dataset_labels(X) if y is None and is_dataset(X) else y
+        return super().score(X, detached(y), sample_weight)
+
     def transform(self, X: Any) -> np.ndarray:
         """Compute the features that the network's last layer takes.
 
@@ -595,7 +655,8 @@ class ImageClassifier(
 
     @property
     def _n_features_out(self) -> int:
-        return last_layer(self.module_).weight.shape[1]
+        blank = torch.zeros(1, *self.image_shape_)
+        return next(iter(self.net_.features([blank]))).shape[1]
 
     def _fitted_net(self) -> ImageClassifierNet:
         try:
@@ -636,6 +697,10 @@ class ImageClassifier(
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2
 
 
 def _carry_over_optimizer(old: ImageClassifierNet, new: ImageClassifierNet) -> None:

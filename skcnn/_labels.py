@@ -15,7 +15,7 @@ from skcnn._validation import check_sample_weight
 from skcnn.images import detached
 
 
-def check_labels(y: Any, n_images: int, estimator: str) -> np.ndarray:
+def check_labels(y: Any, n_images: int, estimator: str, name: str = "y") -> np.ndarray:
     """Labels of `n_images` images as an array of one type.
 
     Raises
@@ -29,17 +29,19 @@ def check_labels(y: Any, n_images: int, estimator: str) -> np.ndarray:
             "each image, or a Dataset of (image, label) pairs as X."
         )
     y = _uniform(column_or_1d(detached(y), warn=True))
-    assert_all_finite(y, input_name="y")
+    assert_all_finite(y, input_name=name)
     check_classification_targets(y)
     if len(y) != n_images:
         raise ValueError(
-            f"y must have one label for each image; got {len(y)} labels for {n_images} images "
+            f"{name} must have one label for each image; got {len(y)} labels for {n_images} images "
             "instead: inconsistent numbers of samples."
         )
     return y
 
 
-def encode_labels(y: np.ndarray, classes: np.ndarray, estimator: str) -> np.ndarray:
+def encode_labels(
+    y: np.ndarray, classes: np.ndarray, estimator: str, name: str = "y"
+) -> np.ndarray:
     """Index in `classes` of every label.
 
     Raises
@@ -50,8 +52,9 @@ def encode_labels(y: np.ndarray, classes: np.ndarray, estimator: str) -> np.ndar
     unknown = np.setdiff1d(y, classes)
     if len(unknown):
         raise ValueError(
-            f"y must only have labels that {estimator} knows, {classes}; got {unknown} as well. "
-            "Name all labels in 'classes' at the first partial_fit, or fit anew."
+            f"{name} must only have labels that {estimator} knows, {classes}; got {unknown} as "
+            "well. Leave these images out, or fit anew; partial_fit takes all labels in 'classes' "
+            "at its first call."
         )
     encoder = LabelEncoder()
     encoder.classes_ = classes

@@ -29,6 +29,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from skcnn import AlexNetClassifier, CNNClassifier, LeNetClassifier
 from skcnn.exceptions import DivergenceError, ValueRangeWarning
+from skcnn.inspection import evaluate
 
 QUICK = {"lr": 5e-3, "batch_size": 32, "max_epochs": 4, "random_state": 0}
 
@@ -284,6 +285,12 @@ def test_weights_stand_for_copies(tops_and_bags):
     assert fractional.score(X, y) > 0.9
 
 
+@pytest.mark.parametrize("weights", [{0: -5.0}, {0: 0, 8: 0}, {0: np.nan}, {0: np.inf}], ids=str)
+def test_bad_class_weights(weights, tops_and_bags):
+    with pytest.raises(ValueError, match="'class_weight' parameter .* none negative"):
+        quick(class_weight=weights).fit(*tops_and_bags)
+
+
 def test_validation_data_of_ones_own(tops_and_bags):
     X, y = tops_and_bags
     clf = quick(patience=1, max_epochs=20, lr=1e-6).fit(
@@ -306,6 +313,8 @@ def test_warm_start_goes_on(tops_and_bags):
     assert [epoch["epoch"] for epoch in clf.history_] == [1, 2, 3, 4]
     assert clf.n_epochs_ == 4
     assert clf.history_[2]["train_loss"] < first
+    with pytest.raises(ValueError, match="'norm' parameter .* must stay what it was, None"):
+        clf.set_params(norm="batch").fit(X, y)
     cold = clone(clf).set_params(warm_start=False).fit(X, y)
     assert cold.n_epochs_ == 2
 
@@ -375,7 +384,8 @@ def test_torch_dataset(tops_and_bags):
     clf = quick().fit(pairs)
     assert clf.image_shape_ == (1, 28, 28)
     assert clf.predict(pairs).tolist() == clf.predict(X[:, None]).tolist()
-    assert clf.score(X[:, None], y) > 0.9
+    assert clf.score(pairs) == clf.score(X[:, None], y) > 0.9
+    assert len(evaluate(clf, pairs, 8 - y).mistakes) > 0
 
 
 def test_pil_images_and_data_frames(tops_and_bags):
@@ -604,11 +614,22 @@ def test_a_failed_fit_changes_nothing(tops_and_bags):
     assert clf.net_ is state["net_"]
 
 
+class Returning(nn.Module):
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, x):
+        return self.output
+
+
 def test_module_errors_come_before_training(tops_and_bags):
     X, y = tops_and_bags
     for module, message in [
-        ("resnet81", "Close to it: .*resnet18"),
+        ("resnet81", "^The 'module' parameter must be the name .* Close to it: .*resnet18"),
         (lambda: nn.Flatten(), "one logit for each of the 2 classes"),
+        (lambda: Returning({"out": 1}), "got dict for 2 images"),
+        (lambda: nn.Linear(3, 2).requires_grad_(False), "at least one trainable parameter"),
         (lambda in_channels: nn.Linear(3, 2), "does not take images of 1 channels"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -134,6 +134,18 @@ def test_pil_modes(mode, channels):
     assert as_array(images).dtype == np.uint8
 
 
+def test_bytes_and_floats_together_are_refused():
+    mixed = [np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32)]
+    for images in (mixed, mixed[::-1]):
+        with pytest.raises(ValueError, match="must all be uint8, or none; got .* for image 1"):
+            as_array(images)
+        pairs = DatasetImages(
+            list(zip(images, [0, 1], strict=True)), infer_layout((4, 4), None, "")
+        )
+        with pytest.raises(ValueError, match="must all be uint8, or none; got .* for image 1"):
+            pairs.read(slice(0, 2))
+
+
 def test_tensors_that_numpy_does_not_have():
     X = torch.rand(2, 3, 3, dtype=torch.bfloat16, requires_grad=True)
     np.testing.assert_array_equal(as_array(X), X.detach().float())

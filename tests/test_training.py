@@ -7,8 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback, EpochScoring
+from skorch.callbacks import Callback, Checkpoint, EpochScoring
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
@@ -18,7 +20,7 @@ from skcnn.images import ArrayImages, infer_layout
 from skcnn.training.augmentation import random_crop, random_mirror, standard
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.devices import cpu_threads, resolve_device, resolve_precision
-from skcnn.training.net import ImageClassifierNet, last_layer
+from skcnn.training.net import ImageClassifierNet, weighted_layers
 from skcnn.training.optimizers import optimizer_settings, schedule_settings
 from skcnn.training.preprocessing import Preprocessing
 from skcnn.training.reproducibility import seeded_generators
@@ -35,14 +37,18 @@ def labelled(X, y, **kwargs):
 # Batches --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("n", "batch_size"), [(129, 128), (10, 3), (7, 7), (5, 8), (3, 1)])
+@pytest.mark.parametrize(
+    ("n", "batch_size"), [(129, 128), (10, 3), (7, 7), (5, 8), (3, 1), (9, 2), (3, 2)]
+)
 def test_an_epoch_deals_every_row_once_into_even_batches(n, batch_size):
     X = np.arange(n, dtype=np.float32).reshape(n, 1, 1)
     iterator = BatchIterator(labelled(X, np.arange(n)), batch_size, shuffle=True)
     batches = list(iterator)
     sizes = [len(targets) for _, targets in batches]
-    assert len(batches) == len(iterator) == math.ceil(n / batch_size)
-    assert max(sizes) <= batch_size
+    assert len(batches) == len(iterator)
+    assert max(sizes) <= max(batch_size, 3 if batch_size == 2 else 0)
+    assert min(sizes) > 1 or batch_size == 1
+    assert n // max(sizes) <= len(batches) <= math.ceil(n / batch_size)
     assert max(sizes) - min(sizes) <= 1
     seen = torch.cat([targets for _, targets in batches])
     assert sorted(seen.tolist()) == list(range(n))
@@ -330,6 +336,11 @@ def test_epoch_loss_is_the_mean_over_rows():
     assert sum(net.history[-1, "batches", :, "train_batch_size"]) == 50
 
 
+def test_huge_weights_do_not_overflow():
+    dataset = labelled(np.zeros((3, 2, 2)), [0, 1, 0], weights=np.array([1e308, 1e308, 0.5e308]))
+    torch.testing.assert_close(dataset.weights, torch.tensor([1.2, 1.2, 0.6]))
+
+
 def test_callbacks_of_skorch_hear_of_batches_and_score():
     class Listener(Callback):
         def on_batch_end(self, net, batch, training, loss, y_pred, **kwargs):
@@ -481,7 +492,54 @@ def test_features_are_what_the_last_layer_takes():
     assert not net.module_[2]._forward_pre_hooks
 
 
-def test_last_layer_needs_parameters():
-    assert last_layer(nn.Sequential(nn.Linear(2, 2), nn.ReLU())).in_features == 2
-    with pytest.raises(ValueError, match="at least one layer with parameters; got Flatten"):
-        last_layer(nn.Flatten())
+class HeadFirst(nn.Module):
+    """The head is registered first, a layer is not used, and the last to run has no matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.conv = nn.Linear(4, 2), nn.Conv2d(1, 4, 3)
+        self.norm, self.unused = nn.BatchNorm1d(2), nn.Linear(9, 9)
+
+    def forward(self, x):
+        return self.norm(self.head(self.conv(x).relu().mean((2, 3))))
+
+
+def test_features_follow_the_order_in_which_layers_run():
+    module = HeadFirst()
+    X = torch.rand(5, 1, 8, 8)
+    features = torch.cat(list(make_net(module).initialize().features([X])))
+    torch.testing.assert_close(features, module.conv(X).relu().mean((2, 3)))
+
+
+def test_features_need_a_layer_with_a_matrix():
+    with pytest.raises(ValueError, match="at least one linear or convolutional layer; got Flatten"):
+        weighted_layers(nn.Flatten())
+
+
+def test_callbacks_can_be_cloned_with_their_net():
+    net = NeuralNetClassifier(
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 2)),
+        criterion=nn.CrossEntropyLoss,
+        verbose=0,
+        callbacks=training_callbacks(max_epochs=2, patience=4),
+    )
+    stopping = dict(clone(net).initialize().callbacks_)["early_stopping"]
+    assert stopping.patience == 4
+    assert cross_val_score(net, *halves(), cv=2).shape == (2,)
+
+
+def test_early_stopping_without_validation_says_what_it_needs():
+    X, y = halves()
+    net = make_net(callbacks=training_callbacks(max_epochs=4))
+    with pytest.raises(ValueError, match="needs a validation split"):
+        net.fit(labelled(X, y), None)
+
+
+def test_checkpoint_of_skorch_finds_its_default_monitor(tmp_path):
+    X, y = halves()
+    validation = labelled(X[:8], y[:8])
+    make_net(
+        train_split=lambda dataset, y=None: (dataset, validation),
+        callbacks=[Checkpoint(dirname=tmp_path)],
+    ).fit(labelled(X, y), None)
+    assert (tmp_path / "params.pt").exists()

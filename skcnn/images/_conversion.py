@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 # Pillow's modes whose arrays are already what a network takes; the others are converted.
 _PIL_MODES = {"1": "L", "LA": "RGBA", "La": "RGBA", "PA": "RGBA"}
@@ -37,7 +37,7 @@ def as_array(X: Any) -> Any:
     ValueError
         If X is empty or holds no pixels, or the images of a sequence differ in shape.
     """
-    if X is None or isinstance(X, str | bytes | PurePath | dict):
+    if X is None or isinstance(X, str | bytes | PurePath | dict | Iterator | DataLoader):
         raise ValueError(
             f"X must be an array, tensor, list or DataFrame of images, or a Dataset of (image, "
             f"label); got {X!r:.60} instead."
@@ -66,6 +66,16 @@ def _numbers(X: Sequence) -> np.ndarray:
             "The images in X must all have the same shape; got nested lists of several lengths "
             "instead. Resize or crop them to one shape before fit."
         ) from error
+
+
+def check_one_scale(image: np.ndarray, uint8: bool, i: int) -> None:
+    """Refuse image `i` if it is of bytes, which are divided by 255, and others not, or not so."""
+    if (image.dtype == np.uint8) != uint8:
+        others = "uint8" if uint8 else "of another type than uint8"
+        raise ValueError(
+            f"The images in X must all be uint8, or none; got {image.dtype} for image {i}, where "
+            f"image 0 is {others}. Convert them to one type and scale."
+        )
 
 
 def image_array(image: Any) -> np.ndarray:
@@ -106,4 +116,5 @@ def _stack(images: list) -> np.ndarray:
                 f"and {array.shape} for image {i} instead. Resize or crop them to one shape, and "
                 "convert them to one mode, before fit."
             )
+        check_one_scale(array, first.dtype == np.uint8, i)
     return np.stack(arrays)

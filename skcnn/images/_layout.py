@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import NamedTuple
 
 from skcnn.exceptions import AmbiguousImageShapeWarning, warn_caller
@@ -76,7 +77,7 @@ def _check_image_shape(
     image_shape: Sequence[int], row_shape: tuple[int, ...], flat: bool, estimator: str
 ) -> tuple[int, ...]:
     shape = tuple(image_shape)
-    if len(shape) not in (2, 3) or not all(isinstance(s, int) and s > 0 for s in shape):
+    if len(shape) not in (2, 3) or not all(isinstance(s, Integral) and s > 0 for s in shape):
         raise ValueError(
             f"The 'image_shape' parameter of {estimator} must be (H, W), (C, H, W) or (H, W, C) "
             f"in positive integers, or None; got {image_shape!r} instead."
@@ -91,7 +92,7 @@ def _check_image_shape(
             f"The 'image_shape' parameter of {estimator} must be the shape of the images in X, "
             f"{row_shape}; got {shape} instead. It is only needed for flat rows: leave it None."
         )
-    return shape if flat else row_shape
+    return tuple(int(s) for s in shape) if flat else row_shape
 
 
 def _without_single_channel(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from skcnn.images._conversion import image_array
+from skcnn.images._conversion import check_one_scale, image_array
 from skcnn.images._layout import ImageLayout
 
 
@@ -71,6 +71,7 @@ class DatasetImages:
                     f"The images in X must all have the shape {self.layout.row_shape}; got "
                     f"{image.shape} for image {i} instead. Resize or crop them in the Dataset."
                 )
+            check_one_scale(image, self.is_uint8, int(i))
         batch = np.stack(images).astype(np.uint8 if self.is_uint8 else np.float32, copy=False)
         return _channels_first(batch, self.layout)
 

@@ -5,6 +5,8 @@ import numpy as np
 
 def as_numpy(data):
     """Return `data` (array-like, or a tensor on any device) as an ndarray."""
+    if isinstance(data, tuple):  # (image, label), an item of a torch Dataset
+        data = data[0]
     if hasattr(data, "detach"):  # a torch tensor, which may carry a gradient or live on a GPU
         data = data.detach().cpu()
     return np.asarray(data)

@@ -43,6 +43,11 @@ def check_sample_weight(sample_weight, n_samples, owner):
             f"The 'sample_weight' parameter of {owner} must be None or of shape ({n_samples},); "
             f"got an array of shape {sample_weight.shape} instead. Pass one weight per sample."
         )
+    if not (sample_weight >= 0).all():
+        raise ValueError(
+            f"The 'sample_weight' parameter of {owner} must have no negative weight; got "
+            f"{sample_weight.min()} among them instead. Give images that should not count 0."
+        )
     return sample_weight
 
 

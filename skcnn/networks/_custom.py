@@ -20,6 +20,10 @@ _TORCHVISION_DEFAULTS = {
 }
 
 
+class ModuleChoiceError(ValueError):
+    """No size of image can mend what was given as 'module'."""
+
+
 def build_module(
     module: type[nn.Module] | Callable[..., nn.Module] | nn.Module | str,
     params: dict[str, Any],
@@ -55,7 +59,7 @@ def build_module(
         return _build_torchvision(module, params, in_channels, n_classes)
     if isinstance(module, nn.Module):
         if params:
-            raise ValueError(
+            raise ModuleChoiceError(
                 "The 'module_params' parameter must be None when 'module' is an instance, which "
                 f"is built already; got {params!r} instead. Give the class as 'module'."
             )
@@ -66,13 +70,22 @@ def build_module(
         "num_classes": n_classes,
         "input_size": input_size,
     }
-    takes = inspect.signature(module).parameters
+    try:
+        takes = inspect.signature(module).parameters
+    except ValueError:  # a builtin
+        takes = {}
     built = module(**{**{name: known[name] for name in known if name in takes}, **params})
     if not isinstance(built, nn.Module):
         raise TypeError(
             "The 'module' parameter must be an nn.Module class, a function that returns an "
             f"nn.Module, or the name of a torchvision model; got {module!r}, which returns a "
             f"{type(built).__name__}, instead."
+        )
+    parameters = list(built.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        raise ModuleChoiceError(
+            "The 'module' parameter must make a network with at least one trainable parameter; "
+            "got one with all frozen instead. Set requires_grad of some."
         )
     return built
 
@@ -85,7 +98,7 @@ def _build_torchvision(
     names = models.list_models(module=models)
     if name not in names:
         close = difflib.get_close_matches(name, names, n=5, cutoff=0.5)
-        raise ValueError(
+        raise ModuleChoiceError(
             f"The 'module' parameter must be the name of a torchvision classification model; got "
             f"{name!r} instead."
             + (f" Close to it: {', '.join(close)}." if close else "")
@@ -149,15 +162,18 @@ def probe_input_size(
             network = build(size).eval()
             with torch.inference_mode():
                 y = network(torch.zeros(2, channels, *size))
+        except ModuleChoiceError:
+            raise
         except (RuntimeError, ValueError, IndexError) as error:
             return error
-        y = y[0] if isinstance(y, tuple) else y
-        if y.shape != (2, n_classes):
+        y = y[0] if isinstance(y, tuple | list) else y
+        shape = getattr(y, "shape", None)
+        if shape != (2, n_classes):
+            got = type(y).__name__ if shape is None else f"an output of shape {tuple(shape)}"
             raise ValueError(
                 f"The 'module' parameter must make a network with one logit for each of the "
-                f"{n_classes} classes; got an output of shape {tuple(y.shape)} for 2 images "
-                "instead. Let it take n_classes or num_classes, or name the number in "
-                "'module_params'."
+                f"{n_classes} classes; got {got} for 2 images instead. Let it take "
+                "n_classes or num_classes, or name the number in 'module_params'."
             )
         return None
 

@@ -49,11 +49,10 @@ class LabelledImages(Dataset):
         self.images = images
         self.rows = rows
         self.targets = torch.as_tensor(targets, dtype=torch.long)
-        self.weights = (
-            None
-            if weights is None
-            else torch.as_tensor(weights / weights.mean(), dtype=torch.float32)
-        )
+        if weights is not None:
+            weights = weights / weights.max()  # first, since the mean of huge ones may overflow
+            weights = torch.as_tensor(weights / weights.mean(), dtype=torch.float32)
+        self.weights = weights
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -72,8 +71,9 @@ class BatchIterator:
     """Mini-batches of :class:`LabelledImages`: one permutation an epoch, one read a batch.
 
     The rows are dealt into ``ceil(n / batch_size)`` batches that differ by at most one row, so
-    that there is no short last batch: each row weighs the same, and batch normalisation never
-    meets a single row unless `batch_size` is 1.
+    that there is no short last batch: each row weighs the same. Batch normalisation cannot train
+    on a single row, so where a batch would have one, as with odd n and `batch_size` 2, it is
+    joined to another; only `batch_size` 1 makes batches of one row.
 
     Parameters
     ----------
@@ -87,6 +87,8 @@ class BatchIterator:
     def __init__(self, dataset: LabelledImages, batch_size: int, shuffle: bool):
         self.dataset = dataset
         self.n_batches = math.ceil(len(dataset) / batch_size)
+        if batch_size > 1:
+            self.n_batches = max(1, min(self.n_batches, len(dataset) // 2))
         self.shuffle = shuffle
 
     def __len__(self) -> int:

@@ -46,7 +46,10 @@ class EpochAccuracy(Callback):
         """Record the accuracies."""
         for name, (correct, total) in self.sums_.items():
             if total:
-                net.history.record(name, float(correct) / float(total))
+                accuracy = float(correct) / float(total)
+                earlier = (epoch[name] for epoch in net.history[:-1] if name in epoch)
+                net.history.record(name, accuracy)
+                net.history.record(f"{name}_best", accuracy > max(earlier, default=-math.inf))
 
 
 class AccuracyEarlyStopping(EarlyStopping):
@@ -59,10 +62,14 @@ class AccuracyEarlyStopping(EarlyStopping):
     ----------
     patience : int, default=6
         Epochs without improvement before training stops.
+    **kwargs
+        Other parameters of :class:`skorch.callbacks.EarlyStopping`, for cloning.
     """
 
-    def __init__(self, patience: int = 6):
-        super().__init__("valid_acc", patience=patience, lower_is_better=False, load_best=True)
+    def __init__(self, patience: int = 6, **kwargs: Any):
+        # skorch's callbacks name all their attributes as parameters, and clone() passes them.
+        fixed = {"monitor": "valid_acc", "lower_is_better": False, "load_best": True}
+        super().__init__(patience=patience, **{**kwargs, **fixed})
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Forget earlier fits."""
@@ -71,6 +78,11 @@ class AccuracyEarlyStopping(EarlyStopping):
 
     def on_epoch_end(self, net: NeuralNet, **kwargs: Any) -> None:
         """Keep the weights of a better epoch; interrupt, as skorch does, when there is none."""
+        if "valid_acc" not in net.history[-1]:
+            raise ValueError(
+                "The 'early_stopping' parameter needs a validation split; got a net without one "
+                "instead. Give the net a train_split, or early_stopping=False."
+            )
         score = (net.history[-1, "valid_acc"], -net.history[-1, "valid_loss"])
         if score > self.best_score_:
             self.best_score_, self.misses_ = score, 0

@@ -168,6 +168,8 @@ class ImageClassifierNet(NeuralNetClassifier):
             total += loss * record[f"{prefix}_batch_size"]
         mean = total / sum(record[f"{prefix}_batch_size"] for record in records)
         self.history.record(f"{prefix}_batch_count", len(records))
+        earlier = (epoch[f"{prefix}_loss"] for epoch in self.history[:-1])
+        self.history.record(f"{prefix}_loss_best", mean < min(earlier, default=math.inf))
         self.history.record(f"{prefix}_loss", mean)
         if training and not math.isfinite(mean):
             raise DivergenceError(
@@ -237,7 +239,7 @@ class ImageClassifierNet(NeuralNetClassifier):
         ):
             y_pred = (forward or self.module_)(x, **fit_params)
         # A network with auxiliary outputs gives its main one first.
-        y_pred = y_pred[0] if isinstance(y_pred, tuple) else y_pred
+        y_pred = y_pred[0] if isinstance(y_pred, tuple | list) else y_pred
         return y_pred.float()
 
     @property
@@ -255,27 +257,30 @@ class ImageClassifierNet(NeuralNetClassifier):
 
     @torch.inference_mode()
     def features(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Input of the last layer, (n, n_features) on the CPU, for each of `batches`.
+        """Input of the layer that makes the logits, (n, n_features) on the CPU, for each batch.
 
-        Feature maps are averaged over their pixels.
+        That is the last linear or convolutional layer to run. Feature maps are averaged over
+        their pixels.
         """
         captured: list[Tensor] = []
         thread = threading.get_ident()
 
         def capture(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if threading.get_ident() == thread:  # other threads may be predicting
-                captured.append(inputs[0])
+                captured[:] = inputs[:1]
 
-        hook = last_layer(self.module_).register_forward_pre_hook(capture)
+        hooks = [
+            layer.register_forward_pre_hook(capture) for layer in weighted_layers(self.module_)
+        ]
         try:
             for batch in batches:
-                captured.clear()
                 self.infer(self._filled_up(batch))
-                features = captured[-1][: len(batch)].float()
+                features = captured[0][: len(batch)].float()
                 features = features.mean(dim=(2, 3)) if features.ndim == 4 else features
                 yield features.flatten(1).cpu()
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
     def _filled_up(self, batch: Tensor) -> Tensor:
         fitting = (rows for rows in _PREDICTION_ROWS if rows >= len(batch))
@@ -289,25 +294,25 @@ class ImageClassifierNet(NeuralNetClassifier):
         return state
 
 
-def last_layer(module: nn.Module) -> nn.Module:
-    """Last layer of a network that has parameters: the one that makes the logits.
+def weighted_layers(module: nn.Module) -> list[nn.Module]:
+    """Linear and convolutional layers of a network.
 
     Raises
     ------
     ValueError
-        If the network has no parameters.
+        If it has none.
     """
     layers = [
         layer
         for layer in module.modules()
-        if not any(layer.children()) and any(True for _ in layer.parameters())
+        if getattr(getattr(layer, "weight", None), "ndim", 0) > 1 and not any(layer.children())
     ]
     if not layers:
         raise ValueError(
-            f"The network must have at least one layer with parameters; got "
+            "The network must have at least one linear or convolutional layer; got "
             f"{type(module).__name__} instead."
         )
-    return layers[-1]
+    return layers
 
 
 def _listens(callback: Any, method_name: str) -> bool:

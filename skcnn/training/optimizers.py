@@ -80,6 +80,11 @@ def schedule_settings(
             "total_steps": max_epochs * steps_per_epoch,
             "step_every": "batch",
         }
+    if not callable(lr_schedule):
+        raise ValueError(
+            f"The 'lr_schedule' parameter must be one of {LR_SCHEDULES}, a torch scheduler class "
+            f"or None; got {lr_schedule!r} instead."
+        )
     takes = inspect.signature(lr_schedule).parameters
     length = {"T_max": max_epochs} if "T_max" in takes else {}
     missing = [
