@@ -128,6 +128,7 @@ class TestContract:
         proba = clf.predict_proba(X)
         assert proba[order].tobytes() == clf.predict_proba(X[order]).tobytes()
         assert proba[:70].tobytes() == clf.predict_proba(X[:70]).tobytes()
+        # A request of another size: what is promised is 1e-6.
         np.testing.assert_allclose(clf.predict_proba(X[:1]), proba[:1], rtol=0, atol=1e-6)
 
     def test_only_the_set_of_images_matters(self, estimator, tops_and_bags):
@@ -147,6 +148,7 @@ class TestContract:
         features = clf.transform(X)
         assert features.shape == (len(X), len(clf.get_feature_names_out()))
         head = [layer for layer in clf.module_.modules() if isinstance(layer, nn.Linear)][-1]
+        # The head on all rows at once rounds its float32 sums otherwise: hence 1e-6.
         with torch.no_grad():
             logits = head(torch.from_numpy(features)).double()
         torch.testing.assert_close(

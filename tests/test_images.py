@@ -190,6 +190,7 @@ def test_scan_agrees_with_numpy_over_chunks(monkeypatch):
     scan = scan_images(source(X))
     rows = np.array([0, 2, 2, 5])
     mean, std = scan.mean_and_std(rows)
+    # The scan divides by 255 in float32, as networks see the pixels; NumPy here in float64.
     np.testing.assert_allclose(mean, X[rows].mean(axis=(0, 1, 2)) / 255, rtol=1e-6)
     np.testing.assert_allclose(std, X[rows].std(axis=(0, 1, 2)) / 255, rtol=1e-6)
     assert scan.pixel_range == PixelRange(X.min() / 255, X.max() / 255, True)
