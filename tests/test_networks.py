@@ -1,10 +1,22 @@
 """Layer shapes and parameter counts of the networks, against the published ones."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
 
-from skcnn.networks import AlexNet, LeNet, build_module, probe_input_size
+from skcnn.networks import (
+    VGG,
+    AlexNet,
+    GoogLeNet,
+    InceptionV3,
+    LeNet,
+    NiN,
+    ResNet,
+    build_module,
+    probe_input_size,
+)
 from skcnn.networks._blocks import Window, output_side, smallest_side
 
 
@@ -12,14 +24,20 @@ def n_parameters(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def feature_shapes(module, *size):
-    """Output shapes (C, H, W) of the convolutions and poolings, without computing them."""
+def output_shapes(module, *size, of=lambda name, layer: True):
+    """Output shapes (C, H, W) of some layers, in the order in which they run, uncomputed."""
     shapes = []
-    for layer in module.features:
-        if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+    for name, layer in module.named_modules():
+        if of(name, layer):
             layer.register_forward_hook(lambda _, __, y: shapes.append(tuple(y.shape[1:])))
     module(torch.empty(2, *size, device="meta"))
     return shapes
+
+
+def is_convolution_or_pooling(name, layer):
+    return name.startswith("features.") and isinstance(
+        layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,6 +54,21 @@ def feature_shapes(module, *size):
             (3, 227, 227),
             58_292_290,
         ),
+        (VGG, {"depth": 11}, (1, 224, 224), 128_806_154),
+        (VGG, {"depth": 11, "width_ratio": 4}, (1, 224, 224), 43_093_322),
+        (NiN, {}, (1, 224, 224), 1_992_166),
+        (GoogLeNet, {}, (1, 96, 96), 5_977_530),
+        (ResNet, {"conv_bias": True}, (1, 96, 96), 11_178_378),
+        (ResNet, {"conv_bias": True}, (1, 224, 224), 11_178_378),
+        # torchvision's, for colour images of 1000 classes.
+        (AlexNet, {"variant": "torchvision", "n_classes": 1000}, (3, 224, 224), 61_100_840),
+        (VGG, {"depth": 11, "n_classes": 1000}, (3, 224, 224), 132_863_336),
+        (VGG, {"depth": 13, "n_classes": 1000}, (3, 224, 224), 133_047_848),
+        (VGG, {"depth": 16, "n_classes": 1000}, (3, 224, 224), 138_357_544),
+        (VGG, {"depth": 19, "n_classes": 1000}, (3, 224, 224), 143_667_240),
+        (ResNet, {"depth": 18, "n_classes": 1000}, (3, 224, 224), 11_689_512),
+        (ResNet, {"depth": 34, "n_classes": 1000}, (3, 224, 224), 21_797_672),
+        (ResNet, {"depth": 50, "n_classes": 1000}, (3, 224, 224), 25_557_032),
     ],
 )
 def test_parameter_counts(network, params, size, expected):
@@ -99,7 +132,129 @@ def test_parameter_counts(network, params, size, expected):
 def test_layer_shapes(network, params, size, expected):
     with torch.device("meta"):
         module = network(input_size=(size, size), **params)
-    assert feature_shapes(module, 1, size, size) == expected
+    shapes = output_shapes(module, 1, size, size, of=is_convolution_or_pooling)
+    assert shapes == expected
+
+
+def test_vgg_halves_the_size_in_every_block():
+    with torch.device("meta"):
+        module = VGG(depth=11)
+    shapes = output_shapes(module, 1, 224, 224, of=is_convolution_or_pooling)
+    convolutions = {64: 1, 128: 1, 256: 2, 512: 2}
+    assert shapes == [
+        (channels, size, size)
+        for channels, before in [(64, 224), (128, 112), (256, 56), (512, 28), (512, 14)]
+        for size in [*[before] * convolutions[channels], before // 2]
+    ]
+    assert module.classifier[0].in_features == 512 * 7 * 7
+
+
+@pytest.mark.parametrize(("depth", "n_convolutions"), [(11, 8), (13, 10), (16, 13), (19, 16)])
+def test_depth_of_vgg_counts_its_layers(depth, n_convolutions):
+    with torch.device("meta"):
+        module = VGG(depth=depth)
+    assert sum(isinstance(layer, nn.Conv2d) for layer in module.modules()) == n_convolutions
+    assert sum(isinstance(layer, nn.Linear) for layer in module.modules()) == depth - n_convolutions
+
+
+def test_vgg_of_own_blocks():
+    with torch.device("meta"):
+        module = VGG(blocks=((1, 4), (2, 8)), width_ratio=2, input_size=(10, 9))
+    shapes = output_shapes(module, 1, 10, 9, of=is_convolution_or_pooling)
+    assert shapes == [(2, 10, 9), (2, 5, 4), (4, 5, 4), (4, 5, 4), (4, 2, 2)]
+    assert VGG.smallest_side(blocks=((1, 4), (2, 8))) == 4
+
+
+def test_nin_keeps_the_size_within_a_block():
+    with torch.device("meta"):
+        module = NiN()
+    shapes = output_shapes(module, 1, 224, 224, of=is_convolution_or_pooling)
+    assert shapes == [
+        *[(96, 54, 54)] * 3,
+        (96, 26, 26),
+        *[(256, 26, 26)] * 3,
+        (256, 12, 12),
+        *[(384, 12, 12)] * 3,
+        (384, 5, 5),
+    ]
+    head = output_shapes(module, 1, 224, 224, of=lambda name, _: name == "classifier")
+    assert head == [(10, 5, 5)]
+
+
+@pytest.mark.parametrize("norm", [None, "batch"])
+def test_googlenet_joins_its_paths(norm):
+    with torch.device("meta"):
+        module = GoogLeNet(input_size=(96, 96), norm=norm)
+
+    def is_stage(name, layer):
+        return name.startswith(("conv", "maxpool", "inception")) and "." not in name
+
+    assert output_shapes(module, 1, 96, 96, of=is_stage) == [
+        (64, 48, 48),
+        (64, 24, 24),
+        (64, 24, 24),
+        (192, 24, 24),
+        (192, 12, 12),
+        (256, 12, 12),
+        (480, 12, 12),
+        (480, 6, 6),
+        *[(512, 6, 6)] * 3,
+        (528, 6, 6),
+        (832, 6, 6),
+        (832, 3, 3),
+        (832, 3, 3),
+        (1024, 3, 3),
+    ]
+    n_norms = sum(isinstance(layer, nn.BatchNorm2d) for layer in module.modules())
+    assert n_norms == (57 if norm else 0)
+
+
+def test_inception_v3_shapes():
+    with torch.device("meta"):
+        module = InceptionV3()
+    blocks = output_shapes(
+        module, 1, 299, 299, of=lambda name, _: name.startswith("Mixed_") and "." not in name
+    )
+    assert blocks == [
+        (256, 35, 35),
+        *[(288, 35, 35)] * 2,
+        *[(768, 17, 17)] * 5,
+        (1280, 8, 8),
+        *[(2048, 8, 8)] * 2,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "first"),
+    [
+        ({}, 56),
+        ({"stem": "small"}, 224),
+        ({"depth": 50}, 56),
+        ({"depth": 34, "conv_bias": True}, 56),
+    ],
+)
+def test_resnet_halves_the_size_in_its_last_three_stages(options, first):
+    with torch.device("meta"):
+        module = ResNet(**options)
+    expansion = 4 if options.get("depth", 18) >= 50 else 1
+    stages = output_shapes(
+        module, 1, 224, 224, of=lambda name, _: name.startswith("layer") and "." not in name
+    )
+    assert stages == [
+        (64 * 2**stage * expansion, first // 2**stage, first // 2**stage) for stage in range(4)
+    ]
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101, 152])
+def test_depth_of_resnet_counts_its_layers(depth):
+    with torch.device("meta"):
+        module = ResNet(depth=depth)
+    counted = [
+        name
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear) and "downsample" not in name
+    ]
+    assert len(counted) == depth
 
 
 OPTIONS = [
@@ -109,6 +264,26 @@ OPTIONS = [
         for pooling in ("max", "avg")
         for norm in (None, "batch")
         for padding in (2, 0)
+    ],
+    (AlexNet, {"variant": "torchvision"}),
+    *[(VGG, {"depth": depth, "width_ratio": 16}) for depth in (11, 13, 16, 19)],
+    (VGG, {"width_ratio": 16, "norm": "batch"}),
+    (VGG, {"blocks": ((1, 8), (2, 8)), "pooled_side": 3}),
+    (NiN, {"width_ratio": 8}),
+    *[
+        (GoogLeNet, {"width_ratio": 8, "norm": norm, "variant": variant})
+        for norm, variant in ((None, "paper"), ("batch", "paper"), ("batch", "torchvision"))
+    ],
+    (InceptionV3, {"width_ratio": 8}),
+    *[
+        (ResNet, {"width_ratio": 8, "depth": depth, "stem": stem, "conv_bias": conv_bias})
+        for depth, stem, conv_bias in (
+            (18, "imagenet", False),
+            (18, "small", True),
+            (34, "small", False),
+            (50, "small", False),
+            (50, "imagenet", True),
+        )
     ],
     *[
         (AlexNet, {"variant": "small", "norm": norm, "dropout_position": position, "init": init})
@@ -122,38 +297,90 @@ OPTIONS = [
 @pytest.mark.parametrize(("network", "params"), OPTIONS)
 def test_every_parameter_gets_a_gradient(network, params):
     torch.manual_seed(0)
-    side = network.smallest_side()
-    padding = params.get("padding", 0)
-    side = network.smallest_side(padding)
+    side = max(network.smallest_side(**params), 12)
     module = network(in_channels=3, n_classes=4, input_size=(side, side + 3), **params)
     loss = nn.functional.cross_entropy(
         module(torch.randn(32, 3, side, side + 3)), torch.arange(32) % 4
     )
     loss.backward()
+    layers = [(name, layer) for name, layer in module.named_modules() if not [*layer.children()]]
+    # The batch normalisation that follows a layer cancels its bias.
+    cancelled = {
+        f"{name}.bias"
+        for (name, _), (_, following) in itertools.pairwise(layers)
+        if isinstance(following, nn.modules.batchnorm._BatchNorm)
+    }
     for name, parameter in module.named_parameters():
         assert parameter.grad.isfinite().all(), name
-        # A convolution's bias is cancelled by the batch normalisation that follows it.
-        if params.get("norm") != "batch" or not name.endswith("bias"):
+        if name not in cancelled:
             assert parameter.grad.abs().max() > 0, name
 
 
+@pytest.mark.parametrize("in_channels", [1, 3, 4])
+@pytest.mark.parametrize("network", [LeNet, AlexNet, VGG, NiN, GoogLeNet, InceptionV3, ResNet])
+def test_any_channels_and_sides(network, in_channels):
+    side = network.smallest_side()
+    with torch.device("meta"):
+        module = network(in_channels=in_channels, n_classes=3, input_size=(side + 7, side))
+        y = module(torch.empty(2, in_channels, side + 7, side))
+    assert y.shape == (2, 3)
+
+
 @pytest.mark.parametrize(
-    ("network", "padding", "smallest"),
-    [(LeNet, 2, 12), (LeNet, 0, 16), (AlexNet, 0, 67), (AlexNet, 1, 65)],
+    ("network", "options", "smallest"),
+    [
+        (LeNet, {"padding": 2}, 12),
+        (LeNet, {"padding": 0}, 16),
+        (AlexNet, {"padding": 0}, 67),
+        (AlexNet, {"padding": 1}, 65),
+        (AlexNet, {"variant": "torchvision"}, 63),
+        (VGG, {"width_ratio": 16}, 32),
+        (VGG, {"blocks": ((1, 2), (1, 2), (1, 2))}, 8),
+        (NiN, {"width_ratio": 16}, 67),
+        (GoogLeNet, {"variant": "torchvision", "width_ratio": 16}, 15),
+        (InceptionV3, {"width_ratio": 16}, 75),
+    ],
 )
-def test_smallest_side_is_the_smallest(network, padding, smallest):
-    assert network.smallest_side(padding) == smallest
-    module = network(input_size=(smallest, smallest), padding=padding)
+def test_smallest_side_is_the_smallest(network, options, smallest):
+    assert network.smallest_side(**options) == smallest
+    module = network(input_size=(smallest, smallest), **options).eval()
     assert module(torch.zeros(2, 1, smallest, smallest)).shape == (2, 10)
     with pytest.raises(ValueError, match=f"at least {smallest} pixels"):
-        network(input_size=(smallest - 1, smallest + 9), padding=padding)
+        network(input_size=(smallest - 1, smallest + 9), **options)
+    # The layers themselves take no fewer, which is what the arithmetic must say.
+    with pytest.raises(RuntimeError):
+        module(torch.zeros(2, 1, smallest - 1, smallest - 1))
 
 
-@pytest.mark.parametrize("side", [5, 31, 64])
-def test_window_arithmetic_agrees_with_torch(side):
-    windows = [Window(5, 2, 1), Window(3, 2), Window(1)]
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [(GoogLeNet, {}), (ResNet, {}), (ResNet, {"stem": "small"}), (ResNet, {"depth": 50})],
+)
+def test_networks_of_padded_windows_take_a_single_pixel(network, options):
+    assert network.smallest_side(**options) == 1
+    module = network(input_size=(1, 1), width_ratio=16, **options).eval()
+    assert module(torch.zeros(2, 1, 1, 1)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("network", [LeNet, AlexNet, VGG, NiN, GoogLeNet, InceptionV3, ResNet])
+def test_the_head_makes_the_logits(network):
+    with torch.device("meta"):
+        module = network(n_classes=3, input_size=(80, 80))
+    assert isinstance(module.get_submodule(module.head_name), nn.Linear | nn.Sequential)
+    head = output_shapes(module, 1, 80, 80, of=lambda name, _: name == module.head_name)
+    assert [shape[0] for shape in head] == [3]
+    # It is the last part with parameters.
+    assert [*module.state_dict()][-1].startswith(f"{module.head_name}.")
+
+
+@pytest.mark.parametrize("ceil", [False, True])
+@pytest.mark.parametrize("side", [2, 3, 4, 5, 6, 7, 8, 30, 31, 64])
+def test_window_arithmetic_agrees_with_torch(side, ceil):
+    windows = [Window(5, 2, 1), Window(3, 2, ceil=ceil), Window(1)]
     layers = nn.Sequential(
-        nn.Conv2d(1, 1, 5, stride=2, padding=1), nn.MaxPool2d(3, 2), nn.Conv2d(1, 1, 1)
+        nn.Conv2d(1, 1, 5, stride=2, padding=1),
+        nn.MaxPool2d(3, 2, ceil_mode=ceil),
+        nn.Conv2d(1, 1, 1),
     )
     smallest = smallest_side(windows)
     if side < smallest:

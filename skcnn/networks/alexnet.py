@@ -1,16 +1,28 @@
-"""AlexNet (Krizhevsky, Sutskever and Hinton 2012), and a small form of it."""
+"""AlexNet (Krizhevsky, Sutskever and Hinton 2012), with a small form and torchvision's."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
 from skcnn.networks import _blocks
 from skcnn.networks._blocks import Window
 
-CHANNELS = (96, 256, 384, 384, 256)
-HIDDEN_UNITS = {"full": 4096, "small": 128}
+
+class Variant(NamedTuple):
+    """What distinguishes the forms of AlexNet."""
+
+    channels: tuple[int, int, int, int, int]
+    hidden_units: int
+    pooled_side: int | None = None  # to which the last feature maps are averaged
+
+
+VARIANTS = {
+    "full": Variant((96, 256, 384, 384, 256), 4096),
+    "small": Variant((96, 256, 384, 384, 256), 128),
+    "torchvision": Variant((64, 192, 384, 256, 256), 4096, pooled_side=6),
+}
 
 
 class AlexNet(nn.Module):
@@ -26,20 +38,28 @@ class AlexNet(nn.Module):
         Number of logits.
     input_size : tuple of int, default=(224, 224)
         Height and width of the images, in pixels.
-    variant : {"full", "small"}, default="full"
-        Width of the two hidden linear layers: 4096 as in the paper, or 128.
-    padding : {0, 1}, default=0
-        Zero pixels around the image before the first convolution.
+    variant : {"full", "small", "torchvision"}, default="full"
+        "full" and "small": 4096 units, as in the paper, or 128 in the two hidden linear layers.
+        "torchvision": layers and names of torchvision's form (Krizhevsky 2014), for its weights:
+        fewer channels, `padding` 2, dropout before the hidden layers, and feature maps averaged to
+        6 × 6 pixels.
+    padding : {0, 1, 2}, default=0
+        Zero pixels around the image before the first convolution. Not used by "torchvision".
     norm : {None, "lrn", "batch"}, default=None
         "lrn": the paper's local response normalisation (n=5, k=2, α=1e-4, β=0.75) after the
         first two convolutions' ReLU. "batch": batch normalisation after every convolution.
     dropout : float, default=0.5
         Share of the hidden units dropped in training.
     dropout_position : {"after", "before"}, default="after"
-        Dropout after each of the two hidden layers, or before each.
+        Dropout after each of the two hidden layers, or before each. Not used by "torchvision".
     init : {"he", "torch"}, default="he"
         "he": He-normal for convolutions, Xavier-normal for linear layers, zero biases.
         "torch": what torch does by default.
+
+    Attributes
+    ----------
+    head_name : str
+        Name of the layer that makes the logits.
 
     Raises
     ------
@@ -50,6 +70,8 @@ class AlexNet(nn.Module):
     ----------
     A. Krizhevsky, I. Sutskever, G. Hinton. "ImageNet classification with deep convolutional
     neural networks". NeurIPS 2012.
+
+    A. Krizhevsky. "One weird trick for parallelizing convolutional neural networks". 2014.
 
     Examples
     --------
@@ -65,16 +87,18 @@ class AlexNet(nn.Module):
         in_channels: int = 1,
         n_classes: int = 10,
         input_size: tuple[int, int] = (224, 224),
-        variant: Literal["full", "small"] = "full",
-        padding: Literal[0, 1] = 0,
+        variant: Literal["full", "small", "torchvision"] = "full",
+        padding: Literal[0, 1, 2] = 0,
         norm: Literal["lrn", "batch"] | None = None,
         dropout: float = 0.5,
         dropout_position: Literal["after", "before"] = "after",
         init: Literal["he", "torch"] = "he",
     ):
         super().__init__()
+        (c1, c2, c3, c4, c5), units, pooled_side = VARIANTS[variant]
+        if variant == "torchvision":
+            padding, dropout_position = 2, "before"
         height, width = _blocks.feature_map_size("AlexNet", input_size, self._windows(padding))
-        c1, c2, c3, c4, c5 = CHANNELS
 
         def stage(conv: nn.Conv2d, *, lrn: bool = False) -> list[nn.Module]:
             batch_norm = [nn.BatchNorm2d(conv.out_channels)] if norm == "batch" else []
@@ -100,14 +124,18 @@ class AlexNet(nn.Module):
             *stage(nn.Conv2d(c4, c5, 3, padding=1)),
             nn.MaxPool2d(3, 2),
         )
-        units = HIDDEN_UNITS[variant]
+        self.avgpool = nn.Identity()
+        if pooled_side is not None:
+            self.avgpool = nn.AdaptiveAvgPool2d(pooled_side)
+            height = width = pooled_side
         self.classifier = nn.Sequential(
             *hidden(c5 * height * width, units),
             *hidden(units, units),
             nn.Linear(units, n_classes),
         )
+        self.head_name = f"classifier.{len(self.classifier) - 1}"
         if init == "he":
-            self.apply(_init_he)
+            self.apply(_blocks.init_he)
 
     @staticmethod
     def _windows(padding: int) -> tuple[Window, ...]:
@@ -115,20 +143,12 @@ class AlexNet(nn.Module):
         return (Window(11, 4, padding), pool, Window(5, 1, 2), pool, same, same, same, pool)
 
     @classmethod
-    def smallest_side(cls, padding: int = 0) -> int:
-        """Smallest image side, in pixels: 67 with `padding` 0, 65 with 1."""
-        return _blocks.smallest_side(cls._windows(padding))
+    def smallest_side(cls, *, padding: int = 0, variant: str = "full", **_: object) -> int:
+        """Smallest image side, in pixels: 67, 65 and 63 with `padding` 0, 1 and 2 (torchvision)."""
+        return _blocks.smallest_side(cls._windows(2 if variant == "torchvision" else padding))
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits (n, n_classes) of images ``(n, in_channels, *input_size)``."""
         x = self.features(x)  # (n, 256, h, w)
+        x = self.avgpool(x)
         return self.classifier(x.flatten(1))
-
-
-def _init_he(layer: nn.Module) -> None:
-    if isinstance(layer, nn.Conv2d):
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        nn.init.zeros_(layer.bias)
-    elif isinstance(layer, nn.Linear):
-        nn.init.xavier_normal_(layer.weight)
-        nn.init.zeros_(layer.bias)

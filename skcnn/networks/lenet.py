@@ -37,6 +37,11 @@ class LeNet(nn.Module):
     padding : {2, 0}, default=2
         Zero pixels added around the image: with 2, 28 × 28 images give 400 features, with 0, 256.
 
+    Attributes
+    ----------
+    head_name : str
+        Name of the layer that makes the logits.
+
     Raises
     ------
     ValueError
@@ -85,14 +90,15 @@ class LeNet(nn.Module):
             *stage(nn.Linear(h1, h2), nn.BatchNorm1d, h2),
             nn.Linear(h2, n_classes),
         )
+        self.head_name = f"classifier.{len(self.classifier) - 1}"
 
     @staticmethod
     def _windows(padding: int) -> tuple[Window, ...]:
         return Window(5, padding=padding), Window(2, 2), Window(5), Window(2, 2)
 
     @classmethod
-    def smallest_side(cls, padding: int = 2) -> int:
-        """Smallest image side, in pixels: 12 with `padding` 2, 16 with 0."""
+    def smallest_side(cls, *, padding: int = 2, **_: object) -> int:
+        """Smallest image side, in pixels: 12 with `padding` 2, 16 with 0; the rest is ignored."""
         return _blocks.smallest_side(cls._windows(padding))
 
     def forward(self, x: Tensor) -> Tensor:
