@@ -10,7 +10,12 @@ __version__ = "0.1.0.dev0"
 _HOMES = {
     "AlexNetClassifier": "skcnn.classifiers",
     "CNNClassifier": "skcnn.classifiers",
+    "GoogLeNetClassifier": "skcnn.classifiers",
+    "InceptionV3Classifier": "skcnn.classifiers",
     "LeNetClassifier": "skcnn.classifiers",
+    "NiNClassifier": "skcnn.classifiers",
+    "ResNetClassifier": "skcnn.classifiers",
+    "VGGClassifier": "skcnn.classifiers",
     "callbacks": "skcnn.callbacks",
     "datasets": "skcnn.datasets",
     "exceptions": "skcnn.exceptions",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from enum import Enum
 from functools import partial
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +30,9 @@ from skorch.helper import predefined_split
 from torch import Tensor, nn
 
 from skcnn._labels import check_labels, check_weights, encode_labels
+from skcnn._summary import layer_table, summarise
 from skcnn._validation import Interval, StrOptions, validate_parameter_constraints
+from skcnn.exceptions import AdaptedWeightsWarning, warn_caller
 from skcnn.images import (
     ArrayImages,
     DatasetImages,
@@ -47,9 +52,17 @@ from skcnn.training.callbacks import AccuracyEarlyStopping, training_callbacks
 from skcnn.training.devices import cpu_threads, resolve_device, resolve_precision
 from skcnn.training.net import ImageClassifierNet
 from skcnn.training.optimizers import LR_SCHEDULES, OPTIMIZERS, optimizer_settings
-from skcnn.training.preprocessing import Preprocessing
+from skcnn.training.preprocessing import IMAGENET_STATISTICS, Preprocessing, for_channels
 from skcnn.training.reproducibility import seeded_generators
 from skcnn.training.splitting import Rows, canonical_rows, hold_out
+from skcnn.transfer import (
+    TrainedWeights,
+    find_head,
+    frozen_norms,
+    load_weights,
+    read_weights,
+    set_frozen,
+)
 
 Images = ArrayImages | DatasetImages
 
@@ -63,8 +76,8 @@ class ImageClassifier(
 ):
     """Base of the classifiers: everything but the network.
 
-    A subclass adds its network's parameters, as dataclass fields with their constraints, and
-    implements `_make_module` and `_smallest_side`.
+    A subclass adds its network's parameters, as dataclass fields with their constraints, and names
+    the network in `_network`, or overrides `_make_module`.
     """
 
     lr: float = 1e-3
@@ -79,7 +92,7 @@ class ImageClassifier(
     validation_fraction: float = 0.1
     image_shape: tuple[int, ...] | None = None
     image_size: int | Literal["auto"] = "auto"
-    normalize: bool = True
+    normalize: bool | Literal["imagenet"] = True
     augment: str | Callable | None = None
     label_smoothing: float = 0.0
     class_weight: dict | str | None = None
@@ -88,6 +101,9 @@ class ImageClassifier(
     device: str | torch.device = "auto"
     callbacks: Sequence | None = None
     n_threads: int | None = None
+    weights: Mapping[str, Tensor] | str | PathLike | Enum | None = None
+    freeze: str | int | Sequence[str] | None = None
+    features_layer: str | None = None
     warm_start: bool = False
     random_state: int | np.random.RandomState | None = None
     verbose: int = 0
@@ -106,7 +122,7 @@ class ImageClassifier(
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "image_shape": [tuple, list, None],
         "image_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "normalize": ["boolean"],
+        "normalize": ["boolean", StrOptions({"imagenet"})],
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "class_weight": [StrOptions({"balanced"}), dict, None],
@@ -115,6 +131,9 @@ class ImageClassifier(
         "device": [str, torch.device],
         "callbacks": [list, tuple, None],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "weights": [Mapping, str, PathLike, Enum, None],
+        "freeze": [str, Interval(Integral, 1, None, closed="left"), list, tuple, None],
+        "features_layer": [str, None],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -122,28 +141,42 @@ class ImageClassifier(
 
     # What a subclass says of its network -----------------------------------------------------
 
+    _network = None  # class of the network; no annotation either
+
+    def _network_options(
+        self, size: tuple[int, int], weights: Mapping[str, Tensor] | None
+    ) -> dict[str, Any]:
+        """Options of the network for images of `size` (H, W), those left open fitting `weights`."""
+        own = {field.name for field in fields(self)} - {field.name for field in _SHARED}
+        return {name: getattr(self, name) for name in own}
+
+    def _torchvision_name(self) -> str | None:
+        """Name of the torchvision model with the same network, for its trained weights."""
+        return None
+
     def _make_module(
-        self, in_channels: int, n_classes: int, input_size: tuple[int, int]
-    ) -> nn.Module:
-        """Network with random weights, for images of `input_size` (H, W)."""
-        raise NotImplementedError
-
-    def _smallest_side(self) -> int:
-        """Smallest side of an image, in pixels, that the network takes."""
-        raise NotImplementedError
-
-    def _choose_input_size(self, image_shape: tuple[int, int, int]) -> tuple[int, int]:
-        """Height and width that the network sees, for images of `image_shape` (C, H, W)."""
-        smallest = self._smallest_side()
-        if self.image_size == "auto":
-            return max(image_shape[1], smallest), max(image_shape[2], smallest)
-        if self.image_size < smallest:
+        self,
+        image_shape: tuple[int, int, int],
+        n_classes: int,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> tuple[nn.Module, tuple[int, int]]:
+        """Network with random weights, of a form that `weights` fit, and the (H, W) it takes."""
+        in_channels, *size = image_shape
+        if self.image_size != "auto":
+            size = [self.image_size] * 2
+        options = self._network_options(tuple(size), weights)
+        smallest = self._network.smallest_side(**options)
+        if self.image_size != "auto" and self.image_size < smallest:
             raise ValueError(
                 f"The 'image_size' parameter of {self._name} must be 'auto' or at least "
                 f"{smallest}, the smallest side that its network takes; got {self.image_size} "
                 "instead."
             )
-        return self.image_size, self.image_size
+        height, width = (max(side, smallest) for side in size)
+        module = self._network(
+            in_channels=in_channels, n_classes=n_classes, input_size=(height, width), **options
+        )
+        return module, (height, width)
 
     # Fitting ---------------------------------------------------------------------------------
 
@@ -183,6 +216,8 @@ class ImageClassifier(
         ------
         ValueError
             If a parameter is not allowed, or X and y are no labelled images.
+        OSError
+            If the file of `weights` cannot be read, or not be downloaded.
         DivergenceError
             If the loss becomes NaN or infinite.
         """
@@ -253,6 +288,9 @@ class ImageClassifier(
             if continued:
                 self._check_same_network(settings)
             self._settings = settings
+            trained = None
+            if self.weights is not None and not continued:
+                trained = read_weights(self.weights, self._torchvision_name(), self._name)
             images = self._check_images(X, reset=not continued)
             y = dataset_labels(X) if y is None and is_dataset(X) else y
             targets = self._check_targets(y, len(images), continued, classes)
@@ -282,12 +320,11 @@ class ImageClassifier(
                     module = copy.deepcopy(self.module_)
                     preprocessing = self.net_.preprocessing
                 else:
-                    self.input_size_ = self._choose_input_size(self.image_shape_)
-                    module = self._make_module(
-                        self.image_shape_[0], len(self.classes_), self.input_size_
-                    )
-                    statistics = scan.mean_and_std(rows.index) if self.normalize else ()
-                    preprocessing = partial(Preprocessing, self.input_size_, *statistics)
+                    module, statistics = self._start_module(trained)
+                    if self.normalize and statistics is None:
+                        statistics = scan.mean_and_std(rows.index)
+                    preprocessing = partial(Preprocessing, self.input_size_, *(statistics or ()))
+                self._freeze(module)
                 net = self._make_net(
                     module, preprocessing, device, training, validation, incremental
                 )
@@ -296,6 +333,49 @@ class ImageClassifier(
                 net.partial_fit(training)
             self._keep(net, self.history_ if continued else [])
         return self
+
+    def _start_module(
+        self, trained: TrainedWeights | None
+    ) -> tuple[nn.Module, tuple[np.ndarray, np.ndarray] | None]:
+        """Network to train, and the mean and spread of the images that its weights go with."""
+        state = None if trained is None else trained.state
+        module, self.input_size_ = self._make_module(self.image_shape_, len(self.classes_), state)
+        if self.features_layer is not None:
+            self._check_features_layer(module)
+        statistics = IMAGENET_STATISTICS if self.normalize == "imagenet" else None
+        if trained is not None:
+            adapted = load_weights(module, trained.state, self._find_head(module), self._name)
+            if adapted:
+                warn_caller(
+                    f"The weights were adapted to {self.image_shape_[0]} channels and "
+                    f"{len(self.classes_)} classes. {'; '.join(adapted)}.",
+                    AdaptedWeightsWarning,
+                )
+            if self.normalize and statistics is None:
+                statistics = trained.statistics
+        return module, statistics and for_channels(statistics, self.image_shape_[0])
+
+    def _find_head(self, module: nn.Module) -> str:
+        return find_head(module, (self.image_shape_[0], *self.input_size_))
+
+    def _freeze(self, module: nn.Module) -> None:
+        """Freeze what `freeze` says, after letting go of what an earlier fit froze."""
+        for name in getattr(self, "_frozen", ()):
+            module.get_parameter(name).requires_grad_(True)
+        self._frozen = []
+        if self.freeze is not None:
+            self._frozen = set_frozen(module, self.freeze, self._find_head(module), self._name)
+
+    def _check_features_layer(self, module: nn.Module) -> None:
+        names = [name for name, _ in module.named_modules() if name]
+        if self.features_layer not in names:
+            close = difflib.get_close_matches(self.features_layer, names, n=5, cutoff=0.4)
+            raise ValueError(
+                f"The 'features_layer' parameter of {self._name} must be None or the name of a "
+                f"layer of its network; got {self.features_layer!r} instead."
+                + (f" Close to it: {', '.join(close)}." if close else "")
+                + " layer_shapes() lists all names."
+            )
 
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
@@ -336,6 +416,7 @@ class ImageClassifier(
             augment=AUGMENTATIONS.get(self.augment, self.augment),
             precision=resolve_precision(self.precision, device),
             compile_training=self.compile,
+            held=frozen_norms(module) if self._frozen else (),
             criterion=nn.CrossEntropyLoss,
             criterion__reduction="none",
             criterion__label_smoothing=self.label_smoothing,
@@ -395,6 +476,11 @@ class ImageClassifier(
                 f"The 'optimizer' parameter of {self._name} must be one of {sorted(OPTIMIZERS)} "
                 f"or a subclass of torch.optim.Optimizer; got {self.optimizer!r} instead."
             )
+        if isinstance(self.freeze, bool):
+            raise ValueError(
+                f"The 'freeze' parameter of {self._name} must be 'features', a number of layers, "
+                f"patterns of names, or None; got {self.freeze} instead."
+            )
         for callback in self.callbacks or ():
             name, instance = callback if _is_pair(callback) else ("", callback)
             if not (isinstance(name, str) and isinstance(instance, Callback)):
@@ -405,15 +491,15 @@ class ImageClassifier(
 
     def _network_settings(self) -> dict[str, Any]:
         """Parameters that shape the network, and what it is given."""
-        of_training = {field.name for field in fields(ImageClassifier)}
-        of_training -= {"image_shape", "image_size", "normalize"}
+        of_training = {field.name for field in _SHARED}
+        of_training -= {"image_shape", "image_size", "normalize", "weights"}
         params = self.get_params(deep=False)
         return {name: params[name] for name in params if name not in of_training}
 
     def _check_same_network(self, settings: dict[str, Any]) -> None:
         for name, value in settings.items():
             fitted = self._settings[name]
-            if value is not fitted and value != fitted:
+            if value is not fitted and _differ(value, fitted):
                 raise ValueError(
                     f"The {name!r} parameter of {self._name} must stay what it was, {fitted!r}, "
                     f"where training goes on; got {value!r} instead. Train a new network, with "
@@ -597,7 +683,7 @@ class ImageClassifier(
         return super().score(X, detached(y), sample_weight)
 
     def transform(self, X: Any) -> np.ndarray:
-        """Compute the features that the network's last layer takes.
+        """Compute the features that the network's last layer takes, or those of `features_layer`.
 
         Parameters
         ----------
@@ -614,10 +700,17 @@ class ImageClassifier(
         NotFittedError
             If `fit` was not called.
         ValueError
-            If the images are of another shape than those of `fit`, or not finite.
+            If the images are of another shape than those of `fit`, or not finite, or the network
+            has no layer of the name `features_layer`.
         """
         check_is_fitted(self, "net_")
-        return self._forward(X, self.net_.features)
+        return self._forward(X, self._features)
+
+    def _features(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        if self.features_layer is None:
+            return self.net_.features(batches, self._find_head(self.module_))
+        self._check_features_layer(self.module_)
+        return self.net_.features(batches, self.features_layer, output=True)
 
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "net_")
@@ -656,7 +749,7 @@ class ImageClassifier(
     @property
     def _n_features_out(self) -> int:
         blank = torch.zeros(1, *self.image_shape_)
-        return next(iter(self.net_.features([blank]))).shape[1]
+        return next(iter(self._features([blank]))).shape[1]
 
     def _fitted_net(self) -> ImageClassifierNet:
         try:
@@ -666,8 +759,16 @@ class ImageClassifier(
                 f"This {self._name} is not fitted yet: call 'fit' first."
             ) from None
 
-    def summary(self) -> Any:
-        """Summarise the fitted network: layers, output shapes, parameters, multiply-adds.
+    def summary(self, input_size: Sequence[int] | None = None, n_classes: int | None = None) -> Any:
+        """Summarise the network: layers, output shapes, parameters, multiply-adds.
+
+        Parameters
+        ----------
+        input_size : sequence of int, default=None
+            (C, H, W) or (H, W) of images, which need not exist: the network is made for them. None:
+            the fitted network.
+        n_classes : int, default=None
+            Only used with `input_size`. None: those of the fit, or 10 before any.
 
         Returns
         -------
@@ -677,19 +778,69 @@ class ImageClassifier(
         Raises
         ------
         NotFittedError
-            If `fit` was not called.
+            If there is neither a fit nor `input_size`.
+        ValueError
+            If `input_size` is none, or too small for the network.
         """
-        import torchinfo
+        return summarise(*self._network_for(input_size, n_classes))
 
-        check_is_fitted(self, "net_")
-        return torchinfo.summary(
-            self.module_,
-            input_size=(1, self.image_shape_[0], *self.input_size_),
-            col_names=("output_size", "num_params", "mult_adds"),
-            device=self.device_,
-            mode="eval",
-            verbose=0,
-        )
+    def layer_shapes(
+        self, input_size: Sequence[int] | None = None, n_classes: int | None = None
+    ) -> Any:
+        """Tabulate the layers of the network, one row each, in the order in which they run.
+
+        Parameters
+        ----------
+        input_size : sequence of int, default=None
+            (C, H, W) or (H, W) of images, which need not exist: the network is made for them. None:
+            the fitted network.
+        n_classes : int, default=None
+            Only used with `input_size`. None: those of the fit, or 10 before any.
+
+        Returns
+        -------
+        table : pandas.DataFrame
+            Columns ``layer`` (name), ``type``, ``output_shape`` (without the batch),
+            ``n_parameters`` and ``multiply_adds``.
+
+        Raises
+        ------
+        NotFittedError
+            If there is neither a fit nor `input_size`.
+        ValueError
+            If `input_size` is none, or too small for the network.
+        """
+        return layer_table(*self._network_for(input_size, n_classes))
+
+    def _network_for(
+        self, input_size: Sequence[int] | None, n_classes: int | None
+    ) -> tuple[nn.Module, tuple[int, int, int]]:
+        """Fitted network, or one made for images of `input_size`, and the shape that it takes."""
+        if input_size is None:
+            check_is_fitted(self, "net_")
+            return self.module_, (self.image_shape_[0], *self.input_size_)
+        self._check_parameters()
+        shape = tuple(input_size)
+        if len(shape) not in (2, 3) or not all(isinstance(n, Integral) and n > 0 for n in shape):
+            raise ValueError(
+                f"The 'input_size' parameter must be (C, H, W) or (H, W), all positive; got "
+                f"{input_size!r} instead."
+            )
+        if len(shape) == 2:
+            shape = (self.image_shape_[0] if hasattr(self, "net_") else 1, *shape)
+        if n_classes is None:
+            n_classes = len(self.classes_) if hasattr(self, "net_") else 10
+        with seeded_generators(0, torch.device("cpu")):
+            module, size = self._make_module(shape, n_classes)
+        return module, (shape[0], *size)
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        """Parameters that are not the default ones; weights only by their number."""
+        shown = self
+        if isinstance(getattr(self, "weights", None), Mapping):
+            shown = copy.copy(self)
+            shown.weights = _Entries(len(self.weights))
+        return super(ImageClassifier, shown).__repr__(N_CHAR_MAX)
 
     def __sklearn_tags__(self):
         """Tags of scikit-learn: images are welcome beside flat rows."""
@@ -697,6 +848,28 @@ class ImageClassifier(
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = []
         return tags
+
+
+# Parameters of every classifier, beside those of its network.
+_SHARED = fields(ImageClassifier)
+
+
+class _Entries:
+    """What is shown of a state dict, whose tensors would take seconds to format."""
+
+    def __init__(self, n: int):
+        self.n = n
+
+    def __repr__(self) -> str:
+        return f"<mapping of {self.n} entries>"
+
+
+def _differ(a: Any, b: Any) -> bool:
+    """Whether two values of a parameter differ, or cannot be compared."""
+    try:
+        return bool(a != b)
+    except (RuntimeError, ValueError):  # mappings of tensors, arrays
+        return True
 
 
 def _is_pair(value: Any) -> bool:

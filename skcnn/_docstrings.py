@@ -33,9 +33,10 @@ lr : float, default=1e-3
     image_size : int or "auto", default="auto"
         Side in pixels to which images are resized (squashed) on the device. "auto": as they are,
         but no side smaller than the network takes.
-    normalize : bool, default=True
-        Subtract the mean and divide by the standard deviation, per channel, of the images given
-        to `fit` for training.
+    normalize : bool or "imagenet", default=True
+        Subtract the mean and divide by the standard deviation, per channel: of the images given
+        to `fit` for training, or, with `weights` of torchvision, of those that the weights were
+        trained on. "imagenet": the mean and the standard deviation of ImageNet's images.
     augment : {"standard"} or callable, default=None
         "standard": shift by up to an eighth and mirror, at random for every image. A callable
         takes a float32 batch (n, C, H, W) on the device, uint8 already scaled to 0–1, and returns
@@ -55,8 +56,21 @@ lr : float, default=1e-3
     n_threads : int, default=None
         CPU threads of a fit and of its predictions. None: torch's current setting. The number of
         threads changes the rounding, and so the result.
+    weights : mapping, str, path or torchvision weights enum, default=None
+        Trained weights to start from: a ``state_dict``; a path to one, as safetensors or as a torch
+        file, of which only tensors are read; or torchvision's, as "DEFAULT", "IMAGENET1K_V1" or the
+        enum, which are downloaded once. First convolution and head are adapted to the channels and
+        classes of the data, with a warning. None: random weights.
+    freeze : "features", str, list of str or int, default=None
+        What is not trained, batch normalisation included. "features": all but the head. Other str:
+        patterns of names of layers, as "layer1" or "features.[0-6]". An int k: the first k linear
+        and convolutional layers. None: nothing.
+    features_layer : str, default=None
+        Name of the layer whose output `transform` gives; `layer_shapes` lists all. None: what the
+        head takes.
     warm_start : bool, default=False
-        `fit` goes on from the weights of the last one; optimizer and schedule start anew.
+        `fit` goes on from the weights of the last one; optimizer and schedule start anew. With
+        another `freeze`, it unfreezes.
     random_state : int, RandomState instance or None, default=None
         Seeds everything: initialisation, split, order, dropout, augmentation. With an int, the
         same data and the same number of threads give the same bytes, in any process.

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from skcnn._base import ImageClassifier
 from skcnn._docstrings import shares_parameters
 from skcnn._validation import Interval, Options, StrOptions
-from skcnn.networks import AlexNet, LeNet, build_module, probe_input_size
+from skcnn.networks import (
+    VGG,
+    AlexNet,
+    GoogLeNet,
+    InceptionV3,
+    LeNet,
+    NiN,
+    ResNet,
+    build_module,
+    probe_input_size,
+)
+from skcnn.networks.alexnet import VARIANTS
+from skcnn.networks.resnet import LARGEST_SMALL_SIDE
+from skcnn.networks.resnet import STAGES as RESNET_STAGES
+from skcnn.networks.vgg import BLOCKS as VGG_BLOCKS
 
 
 @shares_parameters
@@ -58,6 +72,8 @@ class LeNetClassifier(ImageClassifier):
     (5,)
     """
 
+    _network = LeNet
+
     activation: Literal["relu", "sigmoid"] = "relu"
     pooling: Literal["max", "avg"] = "max"
     norm: Literal["batch"] | None = None
@@ -72,22 +88,6 @@ class LeNetClassifier(ImageClassifier):
         "padding": [Options(int, {0, 2})],
     }
 
-    def _smallest_side(self) -> int:
-        return LeNet.smallest_side(self.padding)
-
-    def _make_module(
-        self, in_channels: int, n_classes: int, input_size: tuple[int, int]
-    ) -> nn.Module:
-        return LeNet(
-            in_channels=in_channels,
-            n_classes=n_classes,
-            input_size=input_size,
-            activation=self.activation,
-            pooling=self.pooling,
-            norm=self.norm,
-            padding=self.padding,
-        )
-
 
 @shares_parameters
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -98,17 +98,20 @@ class AlexNetClassifier(ImageClassifier):
 
     Parameters
     ----------
-    variant : {"full", "small"}, default="full"
-        Width of the two hidden linear layers: 4096, or 128.
+    variant : {"auto", "full", "small", "torchvision"}, default="auto"
+        "full" and "small": 4096, or 128, units in the two hidden linear layers. "torchvision": the
+        form of torchvision (Krizhevsky 2014), for its trained weights; it takes images from
+        63 × 63 pixels. "auto": "torchvision" if `weights` are of that form, else "full".
     padding : {0, 1}, default=0
-        Pixels added around the image before the first convolution.
+        Pixels added around the image before the first convolution. Not used by "torchvision".
     norm : {None, "lrn", "batch"}, default=None
         "lrn": the paper's local response normalisation, after the first two convolutions.
         "batch": batch normalisation after every convolution.
     dropout : float, default=0.5
         Share of the hidden units dropped in training, in [0, 1).
     dropout_position : {"after", "before"}, default="after"
-        Dropout after each hidden layer, or before it.
+        Dropout after each hidden layer, or before it. Not used by "torchvision", which has it
+        before.
     init : {"he", "torch"}, default="he"
         "he": He-normal for convolutions, Xavier-normal for linear layers, zero biases. "torch":
         what torch does by default.
@@ -128,6 +131,8 @@ class AlexNetClassifier(ImageClassifier):
     A. Krizhevsky, I. Sutskever, G. Hinton. "ImageNet classification with deep convolutional
     neural networks". NeurIPS 2012.
 
+    A. Krizhevsky. "One weird trick for parallelizing convolutional neural networks". 2014.
+
     Examples
     --------
     >>> from skcnn import AlexNetClassifier
@@ -138,7 +143,9 @@ class AlexNetClassifier(ImageClassifier):
     (67, 67)
     """
 
-    variant: Literal["full", "small"] = "full"
+    _network = AlexNet
+
+    variant: Literal["auto", "full", "small", "torchvision"] = "auto"
     padding: Literal[0, 1] = 0
     norm: Literal["lrn", "batch"] | None = None
     dropout: float = 0.5
@@ -148,7 +155,7 @@ class AlexNetClassifier(ImageClassifier):
     # No annotation: a parameter it must not become.
     _parameter_constraints = {  # noqa: RUF012
         **ImageClassifier._parameter_constraints,
-        "variant": [StrOptions({"full", "small"})],
+        "variant": [StrOptions({"auto", *VARIANTS})],
         "padding": [Options(int, {0, 1})],
         "norm": [StrOptions({"lrn", "batch"}), None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
@@ -156,23 +163,362 @@ class AlexNetClassifier(ImageClassifier):
         "init": [StrOptions({"he", "torch"})],
     }
 
-    def _smallest_side(self) -> int:
-        return AlexNet.smallest_side(self.padding)
+    def _torchvision_name(self) -> str | None:
+        return "alexnet" if self.variant in ("auto", "torchvision") else None
 
-    def _make_module(
-        self, in_channels: int, n_classes: int, input_size: tuple[int, int]
-    ) -> nn.Module:
-        return AlexNet(
-            in_channels=in_channels,
-            n_classes=n_classes,
-            input_size=input_size,
-            variant=self.variant,
-            padding=self.padding,
-            norm=self.norm,
-            dropout=self.dropout,
-            dropout_position=self.dropout_position,
-            init=self.init,
-        )
+    def _network_options(
+        self, size: tuple[int, int], weights: Mapping[str, Tensor] | None
+    ) -> dict[str, Any]:
+        options = super()._network_options(size, weights)
+        if self.variant == "auto":
+            stem = () if weights is None else weights.get("features.0.weight", ())
+            of_torchvision = len(stem) == VARIANTS["torchvision"].channels[0]
+            options["variant"] = "torchvision" if of_torchvision else "full"
+        return options
+
+
+@shares_parameters
+@dataclass(kw_only=True, eq=False, repr=False)
+class VGGClassifier(ImageClassifier):
+    """VGG (Simonyan and Zisserman 2014): blocks of 3 × 3 convolutions, three linear layers.
+
+    For images of 32 × 32 pixels and more; smaller ones are enlarged unless `image_size` is given.
+
+    Parameters
+    ----------
+    depth : {11, 13, 16, 19}, default=11
+        Number of layers with weights. Only used when `blocks` is None.
+    blocks : sequence of (int, int), default=None
+        For each block its number of convolutions, and their channels, as
+        ``((1, 16), (2, 32))``. Each block halves the image, so that n blocks take images from
+        2ⁿ × 2ⁿ pixels.
+    width_ratio : float, default=1.0
+        The channels of all convolutions are divided by it; 4 makes about 16 times less work.
+    hidden_units : int, default=4096
+        Width of the two hidden linear layers; for small images, a few hundred will do.
+    norm : {None, "batch"}, default=None
+        "batch": batch normalisation after every convolution.
+    dropout : float, default=0.5
+        Share of the units of the two hidden linear layers dropped in training, in [0, 1).
+    {shared_parameters}
+
+    Attributes
+    ----------
+    {shared_attributes}
+
+    See Also
+    --------
+    ResNetClassifier : Deeper, and quicker to train.
+    CNNClassifier : For a network of your own.
+
+    References
+    ----------
+    K. Simonyan, A. Zisserman. "Very deep convolutional networks for large-scale image
+    recognition". ICLR 2015.
+
+    Examples
+    --------
+    >>> from skcnn import VGGClassifier
+    >>> from skcnn.datasets import load_fashion_mnist_mini
+    >>> X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
+    >>> clf = VGGClassifier(width_ratio=8, hidden_units=128, max_epochs=1, random_state=0)
+    >>> clf.fit(X[:200], y[:200]).input_size_
+    (32, 32)
+    """
+
+    _network = VGG
+
+    depth: Literal[11, 13, 16, 19] = 11
+    blocks: Sequence[tuple[int, int]] | None = None
+    width_ratio: float = 1.0
+    hidden_units: int = 4096
+    norm: Literal["batch"] | None = None
+    dropout: float = 0.5
+
+    # No annotation: a parameter it must not become.
+    _parameter_constraints = {  # noqa: RUF012
+        **ImageClassifier._parameter_constraints,
+        "depth": [Options(int, set(VGG_BLOCKS))],
+        "blocks": [list, tuple, None],
+        "width_ratio": [Interval(Real, 0, None, closed="neither")],
+        "hidden_units": [Interval(Integral, 1, None, closed="left")],
+        "norm": [StrOptions({"batch"}), None],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def _torchvision_name(self) -> str | None:
+        if self.blocks is not None:
+            return None
+        return f"vgg{self.depth}" + ("_bn" if self.norm == "batch" else "")
+
+    def _network_options(
+        self, size: tuple[int, int], weights: Mapping[str, Tensor] | None
+    ) -> dict[str, Any]:
+        options = super()._network_options(size, weights)
+        # torchvision's takes images of all sizes, by averaging the last feature maps to 7 × 7.
+        convolutions = [w for w in (weights or {}).values() if w.ndim == 4]
+        linear = (weights or {}).get("classifier.0.weight")
+        if convolutions and linear is not None and linear.ndim == 2:
+            pooled = linear.shape[1] == 7 * 7 * len(convolutions[-1])
+            options["pooled_side"] = 7 if pooled else None
+        return options
+
+
+@shares_parameters
+@dataclass(kw_only=True, eq=False, repr=False)
+class NiNClassifier(ImageClassifier):
+    """NiN, network in network (Lin et al. 2013): 1 × 1 convolutions, and no linear layer.
+
+    For images of 67 × 67 pixels and more; smaller ones are enlarged unless `image_size` is given.
+
+    Parameters
+    ----------
+    width_ratio : float, default=1.0
+        The channels of all convolutions but the last three are divided by it.
+    dropout : float, default=0.5
+        Share of the values before the last block dropped in training, in [0, 1).
+    {shared_parameters}
+
+    Attributes
+    ----------
+    {shared_attributes}
+
+    See Also
+    --------
+    AlexNetClassifier : The network that NiN changed.
+    CNNClassifier : For a network of your own.
+
+    References
+    ----------
+    M. Lin, Q. Chen, S. Yan. "Network in network". ICLR 2014.
+
+    Examples
+    --------
+    >>> from skcnn import NiNClassifier
+    >>> from skcnn.datasets import load_fashion_mnist_mini
+    >>> X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
+    >>> clf = NiNClassifier(width_ratio=8, max_epochs=1, random_state=0)
+    >>> clf.fit(X[:200], y[:200]).input_size_
+    (67, 67)
+    """
+
+    _network = NiN
+
+    width_ratio: float = 1.0
+    dropout: float = 0.5
+
+    # No annotation: a parameter it must not become.
+    _parameter_constraints = {  # noqa: RUF012
+        **ImageClassifier._parameter_constraints,
+        "width_ratio": [Interval(Real, 0, None, closed="neither")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+    }
+
+
+@shares_parameters
+@dataclass(kw_only=True, eq=False, repr=False)
+class GoogLeNetClassifier(ImageClassifier):
+    """GoogLeNet (Szegedy et al. 2014): nine Inception blocks of four parallel paths.
+
+    For images of any size; it halves them five times, so that 96 × 96 pixels and more suit it.
+
+    Parameters
+    ----------
+    variant : {"auto", "paper", "torchvision"}, default="auto"
+        "paper": without auxiliary heads. "torchvision": the form of torchvision, for its trained
+        weights; it takes images from 15 × 15 pixels. "auto": "torchvision" if `weights` are of
+        that form, else "paper".
+    width_ratio : float, default=1.0
+        The channels of all convolutions are divided by it.
+    norm : {"batch", None}, default="batch"
+        "batch": batch normalisation after every convolution; the paper is older than it. Not used
+        by "torchvision", which has it.
+    dropout : float, default=0.2
+        Share of the features dropped in training, in [0, 1).
+    {shared_parameters}
+
+    Attributes
+    ----------
+    {shared_attributes}
+
+    See Also
+    --------
+    InceptionV3Classifier : Its successor.
+    CNNClassifier : For a network of your own.
+
+    References
+    ----------
+    C. Szegedy et al. "Going deeper with convolutions". CVPR 2015.
+
+    Examples
+    --------
+    >>> from skcnn import GoogLeNetClassifier
+    >>> from skcnn.datasets import load_fashion_mnist_mini
+    >>> X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
+    >>> clf = GoogLeNetClassifier(width_ratio=8, image_size=32, max_epochs=1, random_state=0)
+    >>> clf.fit(X[:200], y[:200]).transform(X[:5]).shape
+    (5, 128)
+    """
+
+    _network = GoogLeNet
+
+    variant: Literal["auto", "paper", "torchvision"] = "auto"
+    width_ratio: float = 1.0
+    norm: Literal["batch"] | None = "batch"
+    dropout: float = 0.2
+
+    # No annotation: a parameter it must not become.
+    _parameter_constraints = {  # noqa: RUF012
+        **ImageClassifier._parameter_constraints,
+        "variant": [StrOptions({"auto", "paper", "torchvision"})],
+        "width_ratio": [Interval(Real, 0, None, closed="neither")],
+        "norm": [StrOptions({"batch"}), None],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def _torchvision_name(self) -> str | None:
+        return "googlenet" if self.variant in ("auto", "torchvision") else None
+
+    def _network_options(
+        self, size: tuple[int, int], weights: Mapping[str, Tensor] | None
+    ) -> dict[str, Any]:
+        options = super()._network_options(size, weights)
+        if self.variant == "auto":
+            # The path that has 5 × 5 windows in the paper has 3 × 3 in torchvision.
+            five = (weights or {}).get("inception3a.branch3.1.conv.weight")
+            of_torchvision = five is not None and five.shape[-1] == 3
+            options["variant"] = "torchvision" if of_torchvision else "paper"
+        return options
+
+
+@shares_parameters
+@dataclass(kw_only=True, eq=False, repr=False)
+class InceptionV3Classifier(ImageClassifier):
+    """Inception v3 (Szegedy et al. 2015): factored convolutions on parallel paths.
+
+    For images of 75 × 75 pixels and more; smaller ones are enlarged unless `image_size` is given.
+
+    Parameters
+    ----------
+    width_ratio : float, default=1.0
+        The channels of all convolutions are divided by it.
+    dropout : float, default=0.5
+        Share of the features dropped in training, in [0, 1).
+    {shared_parameters}
+
+    Attributes
+    ----------
+    {shared_attributes}
+
+    See Also
+    --------
+    GoogLeNetClassifier : Its predecessor.
+    CNNClassifier : For a network of your own.
+
+    References
+    ----------
+    C. Szegedy, V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna. "Rethinking the Inception
+    architecture for computer vision". CVPR 2016.
+
+    Examples
+    --------
+    >>> from skcnn import InceptionV3Classifier
+    >>> from skcnn.datasets import load_fashion_mnist_mini
+    >>> X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
+    >>> clf = InceptionV3Classifier(width_ratio=8, max_epochs=1, random_state=0)
+    >>> clf.fit(X[:100], y[:100]).input_size_
+    (75, 75)
+    """
+
+    _network = InceptionV3
+
+    width_ratio: float = 1.0
+    dropout: float = 0.5
+
+    # No annotation: a parameter it must not become.
+    _parameter_constraints = {  # noqa: RUF012
+        **ImageClassifier._parameter_constraints,
+        "width_ratio": [Interval(Real, 0, None, closed="neither")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def _torchvision_name(self) -> str | None:
+        return "inception_v3"
+
+
+@shares_parameters
+@dataclass(kw_only=True, eq=False, repr=False)
+class ResNetClassifier(ImageClassifier):
+    """ResNet (He et al. 2015): residual blocks.
+
+    For images of any size.
+
+    Parameters
+    ----------
+    depth : {18, 34, 50, 101, 152}, default=18
+        Number of layers with weights; from 50 on, the blocks are bottlenecks.
+    stem : {"auto", "imagenet", "small"}, default="auto"
+        "imagenet": a 7 × 7 convolution of stride 2, and a pooling. "small": a 3 × 3 convolution
+        that keeps the size. "auto": what `weights` have; without any, "small" for images of up to
+        64 × 64 pixels.
+    conv_bias : bool, default=False
+        True is the form often taught: convolutions have biases, and those that change the shape of
+        a block's input have no batch normalisation.
+    width_ratio : float, default=1.0
+        The channels of all convolutions are divided by it.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    {shared_attributes}
+
+    See Also
+    --------
+    VGGClassifier : The same idea of stacked 3 × 3 convolutions, without residuals.
+    CNNClassifier : For a network of your own.
+
+    References
+    ----------
+    K. He, X. Zhang, S. Ren, J. Sun. "Deep residual learning for image recognition". CVPR 2016.
+
+    Examples
+    --------
+    >>> from skcnn import ResNetClassifier
+    >>> from skcnn.datasets import load_fashion_mnist_mini
+    >>> X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
+    >>> clf = ResNetClassifier(width_ratio=8, max_epochs=1, random_state=0)
+    >>> clf.fit(X[:200], y[:200]).transform(X[:5]).shape
+    (5, 64)
+    """
+
+    _network = ResNet
+
+    depth: Literal[18, 34, 50, 101, 152] = 18
+    stem: Literal["auto", "imagenet", "small"] = "auto"
+    conv_bias: bool = False
+    width_ratio: float = 1.0
+
+    # No annotation: a parameter it must not become.
+    _parameter_constraints = {  # noqa: RUF012
+        **ImageClassifier._parameter_constraints,
+        "depth": [Options(int, set(RESNET_STAGES))],
+        "stem": [StrOptions({"auto", "imagenet", "small"})],
+        "conv_bias": ["boolean"],
+        "width_ratio": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def _torchvision_name(self) -> str | None:
+        return None if self.conv_bias or self.stem == "small" else f"resnet{self.depth}"
+
+    def _network_options(
+        self, size: tuple[int, int], weights: Mapping[str, Tensor] | None
+    ) -> dict[str, Any]:
+        options = super()._network_options(size, weights)
+        if self.stem == "auto":
+            stem = (weights or {}).get("conv1.weight")
+            small = max(size) <= LARGEST_SMALL_SIDE if stem is None else stem.shape[-1] == 3
+            options["stem"] = "small" if small else "imagenet"
+        return options
 
 
 @shares_parameters
@@ -236,20 +582,24 @@ class CNNClassifier(ImageClassifier):
         "module_params": [dict, None],
     }
 
-    def _choose_input_size(self, image_shape: tuple[int, int, int]) -> tuple[int, int]:
-        def build(input_size: tuple[int, int]) -> nn.Module:
-            return self._make_module(image_shape[0], len(self.classes_), input_size)
-
-        size = None if self.image_size == "auto" else (self.image_size, self.image_size)
-        return probe_input_size(build, image_shape, len(self.classes_), size)
+    def _torchvision_name(self) -> str | None:
+        return self.module if isinstance(self.module, str) else None
 
     def _make_module(
-        self, in_channels: int, n_classes: int, input_size: tuple[int, int]
-    ) -> nn.Module:
-        return build_module(
-            self.module,
-            self.module_params or {},
-            in_channels=in_channels,
-            n_classes=n_classes,
-            input_size=input_size,
-        )
+        self,
+        image_shape: tuple[int, int, int],
+        n_classes: int,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> tuple[nn.Module, tuple[int, int]]:
+        def build(input_size: tuple[int, int]) -> nn.Module:
+            return build_module(
+                self.module,
+                self.module_params or {},
+                in_channels=image_shape[0],
+                n_classes=n_classes,
+                input_size=input_size,
+            )
+
+        size = None if self.image_size == "auto" else (self.image_size, self.image_size)
+        input_size = probe_input_size(build, image_shape, n_classes, size)
+        return build(input_size), input_size

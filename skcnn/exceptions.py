@@ -4,11 +4,16 @@ import sys
 import warnings
 
 __all__ = [
+    "AdaptedWeightsWarning",
     "AmbiguousImageShapeWarning",
     "DivergenceError",
     "NoValidationWarning",
     "ValueRangeWarning",
 ]
+
+
+class AdaptedWeightsWarning(UserWarning):
+    """Trained weights were changed, or left out in part, to fit the channels and classes."""
 
 
 class AmbiguousImageShapeWarning(UserWarning):

@@ -20,7 +20,7 @@ from skcnn.images import ArrayImages, infer_layout
 from skcnn.training.augmentation import random_crop, random_mirror, standard
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.devices import cpu_threads, resolve_device, resolve_precision
-from skcnn.training.net import ImageClassifierNet, weighted_layers
+from skcnn.training.net import ImageClassifierNet
 from skcnn.training.optimizers import optimizer_settings, schedule_settings
 from skcnn.training.preprocessing import Preprocessing
 from skcnn.training.reproducibility import seeded_generators
@@ -479,41 +479,35 @@ def test_large_images_are_predicted_in_smaller_batches():
     assert [rows(side) for side in (8, 96, 97, 224, 4000)] == [256, 256, 128, 32, 1]
 
 
-def test_features_are_what_the_last_layer_takes():
+def test_features_are_what_a_layer_takes_or_gives():
     net = make_net().initialize()
     X = torch.rand(5, 1, 8, 8)
-    assert torch.equal(torch.cat(list(net.features([X]))), X.flatten(1))
+    assert torch.equal(torch.cat(list(net.features([X], "1"))), X.flatten(1))
     convolutional = nn.Sequential(
-        nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        nn.Conv2d(1, 6, 3),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(6, 2, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
     )
     net = make_net(convolutional).initialize()
-    features = torch.cat(list(net.features([X])))
-    torch.testing.assert_close(features, convolutional[:2](X).mean((2, 3)))
+    given = torch.cat(list(net.features([X], "0", output=True)))
+    torch.testing.assert_close(given, convolutional[0](X).mean((2, 3)))  # not what ReLU made of it
+    taken = torch.cat(list(net.features([X], "2")))
+    torch.testing.assert_close(taken, convolutional[:2](X).mean((2, 3)))
     assert not net.module_[2]._forward_pre_hooks
+    assert not net.module_[0]._forward_hooks
 
 
-class HeadFirst(nn.Module):
-    """The head is registered first, a layer is not used, and the last to run has no matrix."""
-
-    def __init__(self):
-        super().__init__()
-        self.head, self.conv = nn.Linear(4, 2), nn.Conv2d(1, 4, 3)
-        self.norm, self.unused = nn.BatchNorm1d(2), nn.Linear(9, 9)
-
-    def forward(self, x):
-        return self.norm(self.head(self.conv(x).relu().mean((2, 3))))
-
-
-def test_features_follow_the_order_in_which_layers_run():
-    module = HeadFirst()
-    X = torch.rand(5, 1, 8, 8)
-    features = torch.cat(list(make_net(module).initialize().features([X])))
-    torch.testing.assert_close(features, module.conv(X).relu().mean((2, 3)))
-
-
-def test_features_need_a_layer_with_a_matrix():
-    with pytest.raises(ValueError, match="at least one linear or convolutional layer; got Flatten"):
-        weighted_layers(nn.Flatten())
+def test_held_layers_do_not_follow_the_batches():
+    X, y = halves()
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 2)
+    )
+    net = make_net(module, held=("1",))
+    net.fit(labelled(X, y), None)
+    assert not net.module_[1].running_mean.any()
+    assert net.module_[2].running_mean.any()
 
 
 def test_callbacks_can_be_cloned_with_their_net():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -44,6 +44,8 @@ class ImageClassifierNet(NeuralNetClassifier):
         Of training; predictions are float32.
     compile_training : bool, default=False
         Train through ``torch.compile``; predictions use the module as it is.
+    held : sequence of str, default=()
+        Names of the layers that stay in evaluation mode while the others train.
     **kwargs
         Parameters of :class:`skorch.NeuralNetClassifier`.
     """
@@ -56,6 +58,7 @@ class ImageClassifierNet(NeuralNetClassifier):
         augment: Callable[[Tensor], Tensor] | None = None,
         precision: str = "float32",
         compile_training: bool = False,
+        held: Sequence[str] = (),
         **kwargs: Any,
     ):
         super().__init__(module, **kwargs)
@@ -63,6 +66,7 @@ class ImageClassifierNet(NeuralNetClassifier):
         self.augment = augment
         self.precision = precision
         self.compile_training = compile_training
+        self.held = held
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
@@ -199,6 +203,12 @@ class ImageClassifierNet(NeuralNetClassifier):
         loss.backward()
         return {"loss": loss, "y_pred": y_pred}
 
+    def _set_training(self, training: bool = True) -> None:
+        super()._set_training(training)
+        if training:
+            for name in self.held:
+                self.module_.get_submodule(name).eval()
+
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         """Forward pass of a batch, without gradients."""
         self._set_training(False)
@@ -256,31 +266,38 @@ class ImageClassifierNet(NeuralNetClassifier):
             yield self.infer(self._filled_up(batch))[: len(batch)].cpu()
 
     @torch.inference_mode()
-    def features(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Input of the layer that makes the logits, (n, n_features) on the CPU, for each batch.
+    def features(
+        self, batches: Iterable[Tensor], layer_name: str, *, output: bool = False
+    ) -> Iterator[Tensor]:
+        """Input of a layer, or its `output`, (n, n_features) on the CPU, for each batch.
 
-        That is the last linear or convolutional layer to run. Feature maps are averaged over
-        their pixels.
+        Feature maps are averaged over their pixels.
         """
         captured: list[Tensor] = []
         thread = threading.get_ident()
 
-        def capture(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        def capture(layer: nn.Module, *inputs_and_output: Any) -> None:
             if threading.get_ident() == thread:  # other threads may be predicting
-                captured[:] = inputs[:1]
+                value = inputs_and_output[-1]
+                # Copied: the layers that follow may write to it.
+                captured[:] = [(value[0] if isinstance(value, tuple | list) else value).clone()]
 
-        hooks = [
-            layer.register_forward_pre_hook(capture) for layer in weighted_layers(self.module_)
-        ]
+        layer = self.module_.get_submodule(layer_name)
+        hook = (layer.register_forward_hook if output else layer.register_forward_pre_hook)(capture)
         try:
             for batch in batches:
+                captured.clear()
                 self.infer(self._filled_up(batch))
+                if not captured:
+                    raise ValueError(
+                        f"The layer {layer_name!r} must take part when images are classified; got "
+                        "one that does not run instead."
+                    )
                 features = captured[0][: len(batch)].float()
                 features = features.mean(dim=(2, 3)) if features.ndim == 4 else features
                 yield features.flatten(1).cpu()
         finally:
-            for hook in hooks:
-                hook.remove()
+            hook.remove()
 
     def _filled_up(self, batch: Tensor) -> Tensor:
         fitting = (rows for rows in _PREDICTION_ROWS if rows >= len(batch))
@@ -292,27 +309,6 @@ class ImageClassifierNet(NeuralNetClassifier):
         state = super().__getstate__()
         state.pop("_compiled", None)
         return state
-
-
-def weighted_layers(module: nn.Module) -> list[nn.Module]:
-    """Linear and convolutional layers of a network.
-
-    Raises
-    ------
-    ValueError
-        If it has none.
-    """
-    layers = [
-        layer
-        for layer in module.modules()
-        if getattr(getattr(layer, "weight", None), "ndim", 0) > 1 and not any(layer.children())
-    ]
-    if not layers:
-        raise ValueError(
-            "The network must have at least one linear or convolutional layer; got "
-            f"{type(module).__name__} instead."
-        )
-    return layers
 
 
 def _listens(callback: Any, method_name: str) -> bool:

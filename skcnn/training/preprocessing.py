@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+Statistics = tuple[Sequence[float], Sequence[float]]
+
+# Mean and standard deviation of each channel (red, green, blue) of the images of ImageNet, scaled
+# to 0–1, with which most published networks are trained.
+IMAGENET_STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def for_channels(statistics: Statistics, n_channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of red, green and blue, for images of `n_channels`.
+
+    Grey images get the averages of the three; a fourth channel, alpha, stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If `n_channels` is none of 1, 3 and 4.
+    """
+    mean, std = (np.asarray(values, dtype=float) for values in statistics)
+    if n_channels == 1:
+        return mean.mean(keepdims=True), std.mean(keepdims=True)
+    if n_channels not in (3, 4):
+        raise ValueError(
+            "The 'normalize' parameter must be True or False for images that are not grey or "
+            f"coloured; got the statistics of colour images for {n_channels} channels instead."
+        )
+    return np.append(mean, [0.0] * (n_channels - 3)), np.append(std, [1.0] * (n_channels - 3))
 
 
 class Preprocessing(nn.Module):

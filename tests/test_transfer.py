@@ -1,0 +1,662 @@
+"""Trained weights: where they come from, what they fit, what is frozen, what they are worth."""
+
+import hashlib
+import http.server
+import pickle
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
+from torch import nn
+from torchvision import models
+
+from skcnn import (
+    AlexNetClassifier,
+    CNNClassifier,
+    GoogLeNetClassifier,
+    InceptionV3Classifier,
+    LeNetClassifier,
+    NiNClassifier,
+    ResNetClassifier,
+    VGGClassifier,
+)
+from skcnn.exceptions import AdaptedWeightsWarning
+from skcnn.training.preprocessing import IMAGENET_STATISTICS, for_channels
+from skcnn.transfer import find_head, frozen_norms, load_weights, read_weights, set_frozen
+
+# Every torchvision model whose weights fit one of the classifiers.
+TWINS = {
+    "alexnet": AlexNetClassifier(),
+    **{f"vgg{depth}": VGGClassifier(depth=depth) for depth in (11, 13, 16, 19)},
+    **{f"vgg{d}_bn": VGGClassifier(depth=d, norm="batch") for d in (11, 13, 16, 19)},
+    "googlenet": GoogLeNetClassifier(),
+    "inception_v3": InceptionV3Classifier(),
+    **{f"resnet{depth}": ResNetClassifier(depth=depth) for depth in (18, 34, 50, 101, 152)},
+}
+# One a family, and a side, in pixels, for which it is quick.
+FAMILIES = {
+    "alexnet": 96,
+    "vgg11": 64,
+    "vgg11_bn": 64,
+    "googlenet": 96,
+    "inception_v3": 96,
+    "resnet18": 64,
+    "resnet50": 64,
+}
+
+
+def torchvision_model(name, **settings):
+    """A model with random weights, the statistics of its batch normalisations included."""
+    torch.manual_seed(0)
+    if name in ("googlenet", "inception_v3"):
+        settings = {"init_weights": False, **settings}  # drawing their own takes long
+    module = models.get_model(name, weights=None, **settings).eval()
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.1)
+            layer.running_var.uniform_(0.5, 2)
+    return module
+
+
+@pytest.fixture(scope="session")
+def resnet18():
+    return torchvision_model("resnet18").state_dict()
+
+
+@pytest.fixture(scope="session")
+def lenet(clothes):
+    """LeNet, fitted to ten classes of grey images."""
+    X, y = clothes
+    return LeNetClassifier(lr=5e-3, max_epochs=3, batch_size=32, random_state=0).fit(X, y)
+
+
+@pytest.fixture(scope="session")
+def colours(clothes):
+    """60 colour images of two classes, (60, 28, 28, 3) uint8."""
+    X, y = clothes
+    X = np.stack([X[:60], 255 - X[:60], X[:60] // 2], axis=-1)
+    return X, np.where(y[:60] < 5, "low", "high")
+
+
+# The networks are torchvision's ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_layers_are_named_and_shaped_as_in_torchvision(name):
+    with torch.device("meta"):
+        theirs = torchvision_model(name).state_dict()
+        ours, _ = TWINS[name]._make_module((3, 224, 224), 1000, theirs)
+    theirs = {n: entry.shape for n, entry in theirs.items() if not n.lower().startswith("aux")}
+    assert {n: entry.shape for n, entry in ours.state_dict().items()} == theirs
+    assert TWINS[name]._torchvision_name() == name
+
+
+@pytest.mark.parametrize(("name", "side"), FAMILIES.items())
+def test_logits_equal_those_of_torchvision(name, side):
+    theirs = torchvision_model(name)
+    state = theirs.state_dict()
+    assert len(state) > 10
+    ours, size = TWINS[name]._make_module((3, side, side), 1000, state)
+    assert size == (side, side)
+    adapted = load_weights(ours, state, ours.head_name, "X")
+    has_auxiliary_heads = name in ("googlenet", "inception_v3")
+    assert adapted == ([adapted[0]] if has_auxiliary_heads else [])
+    X = torch.rand(2, 3, side, side)
+    with torch.inference_mode():
+        expected = theirs(X)
+        logits = ours.eval()(X)
+    assert expected.std() > 0
+    assert torch.equal(logits, expected)  # to the byte
+
+
+def test_frozen_features_equal_those_of_torchvision(colours):
+    X, y = colours
+    theirs = torchvision_model("resnet18")
+    clf = ResNetClassifier(
+        weights=theirs.state_dict(),
+        freeze="features",
+        normalize="imagenet",
+        image_size=64,
+        max_epochs=2,
+        random_state=0,
+    )
+    with pytest.warns(AdaptedWeightsWarning, match="fc: new, at random, from 1000 to 2 classes"):
+        clf.fit(X, y)
+    theirs.fc = nn.Identity()
+    batch = torch.from_numpy(X[:16]).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(values)[:, None, None] for values in IMAGENET_STATISTICS)
+    batch = nn.functional.interpolate(batch / 255, (64, 64), mode="bilinear", antialias=True)
+    with torch.inference_mode():
+        expected = theirs((batch - mean) / std)
+    np.testing.assert_allclose(clf.transform(X[:16]), expected, rtol=1e-4, atol=1e-5)
+
+
+# Where weights come from -----------------------------------------------------------------------
+
+
+def saved(state, folder, kind):
+    path = folder / f"weights.{kind}"
+    save_file(state, path) if kind == "safetensors" else torch.save(state, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "pth", "pt"])
+@pytest.mark.parametrize("as_str", [True, False])
+def test_a_file_is_as_good_as_the_state_dict(lenet, clothes, tmp_path, kind, as_str):
+    X, y = clothes
+    state = lenet.module_.state_dict()
+    path = saved(state, tmp_path, kind)
+    settings = {"max_epochs": 1, "random_state": 0, "lr": 1e-4}
+    expected = LeNetClassifier(weights=state, **settings).fit(X, y).predict_proba(X)
+    clf = LeNetClassifier(weights=str(path) if as_str else path, **settings).fit(X, y)
+    assert clf.predict_proba(X).tobytes() == expected.tobytes()
+
+
+def test_training_goes_on_from_the_weights(lenet, clothes):
+    X, y = clothes
+    settings = {"max_epochs": 1, "lr": 1e-6, "early_stopping": False, "random_state": 0}
+    clf = LeNetClassifier(weights=lenet.module_.state_dict(), **settings).fit(X, y)
+    assert clf.score(X, y) == pytest.approx(lenet.score(X, y), abs=0.05)
+    assert clf.score(X, y) > LeNetClassifier(**settings).fit(X, y).score(X, y) + 0.2
+    incremental = LeNetClassifier(weights=lenet.module_.state_dict(), lr=1e-6).partial_fit(X, y)
+    assert incremental.score(X, y) == pytest.approx(lenet.score(X, y), abs=0.05)
+
+
+def test_the_weights_given_are_not_written_to(lenet, clothes):
+    X, y = clothes
+    state = lenet.module_.state_dict()
+    before = {name: entry.clone() for name, entry in state.items()}
+    LeNetClassifier(weights=state, max_epochs=1, random_state=0).fit(X, y)
+    assert all(torch.equal(state[name], before[name]) for name in state)
+
+
+class Payload:
+    """What a hostile pickle does when it is loaded."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+HOSTILE = {
+    "pickle.pth": lambda path, trace: path.write_bytes(pickle.dumps(Payload(trace))),
+    "payload.pth": lambda path, trace: torch.save({"a": Payload(trace)}, path),
+    "module.pth": lambda path, trace: torch.save(nn.Linear(2, 2), path),
+    "checkpoint.pth": lambda path, trace: torch.save({"state_dict": {"a": torch.ones(1)}}, path),
+    "number.pth": lambda path, trace: torch.save({"a": torch.ones(1), "epoch": 3}, path),
+    "list.pth": lambda path, trace: torch.save([torch.ones(1)], path),
+    "nothing.pth": lambda path, trace: torch.save({}, path),
+    "nan.pth": lambda path, trace: torch.save({"a": torch.tensor([1.0, np.nan])}, path),
+    "page.pth": lambda path, trace: path.write_text("<html>Not found</html>"),
+    "empty.pth": lambda path, trace: path.write_bytes(b""),
+    "page.safetensors": lambda path, trace: path.write_text("<html>Not found</html>"),
+    "empty.safetensors": lambda path, trace: path.write_bytes(b""),
+    "short.safetensors": lambda path, trace: (
+        save_file({"a": torch.ones(99)}, path),
+        path.write_bytes(path.read_bytes()[:-9]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_file_of_anything_but_tensors_is_refused(name, tmp_path):
+    path, trace = tmp_path / name, tmp_path / "executed"
+    HOSTILE[name](path, trace)
+    with pytest.raises(ValueError, match="'weights' parameter of LeNet") as raised:
+        read_weights(path, None, "LeNet")
+    assert str(path) in str(raised.value)
+    assert "weights_only" not in str(raised.value)
+    assert not trace.exists()
+
+
+def test_a_checkpoint_that_holds_more_says_which_part_to_give(tmp_path):
+    path = saved({"state_dict": {"a": torch.ones(1)}}, tmp_path, "pth")
+    with pytest.raises(ValueError, match=r"give the part of it, state\['state_dict'\]"):
+        read_weights(path, None, "LeNet")
+
+
+@pytest.mark.parametrize("path", [Path("weights"), "nowhere/weights", "weights.safetensors"])
+def test_a_missing_file_is_named(path):
+    with pytest.raises(FileNotFoundError, match="must be a path to a file; got '.*weights"):
+        read_weights(path, "resnet18", "ResNet")
+
+
+@pytest.mark.parametrize(
+    ("clf", "weights", "message"),
+    [
+        (ResNetClassifier(), "IMAGENET1K_V3", "Close to it: IMAGENET1K_V1"),
+        (ResNetClassifier(), models.VGG11_Weights.DEFAULT, "another network than this one"),
+        (ResNetClassifier(), "ResNet50_Weights.IMAGENET1K_V1", "another network than this one"),
+        (CNNClassifier(module="resnet18"), "IMAGNET", "weights for resnet18: IMAGENET1K_V1"),
+        (ResNetClassifier(conv_bias=True), "DEFAULT", "none for its network with these options"),
+        (ResNetClassifier(stem="small"), "DEFAULT", "none for its network with these options"),
+        (AlexNetClassifier(variant="full"), "DEFAULT", "none for its network with these options"),
+        (VGGClassifier(blocks=[(1, 8)]), "DEFAULT", "none for its network with these options"),
+        (GoogLeNetClassifier(variant="paper"), "DEFAULT", "none for its network"),
+        (LeNetClassifier(), "DEFAULT", "none for its network"),
+        (NiNClassifier(), "DEFAULT", "none for its network"),
+    ],
+)
+def test_unknown_names_of_torchvision(clf, weights, message, clothes):
+    X, y = clothes
+    with pytest.raises(ValueError, match=message):
+        clone(clf).set_params(weights=weights).fit(X, y)
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch, resnet18):
+    """torchvision's entry for ResNet-18, its file on a local server; and torch's own folder."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    path = saved(resnet18, folder, "pth")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path = path.rename(folder / f"resnet18-{digest[:8]}.pth")
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), lambda *args: Files(*args, directory=folder)
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    entry = models.ResNet18_Weights.IMAGENET1K_V1
+    url = f"http://127.0.0.1:{server.server_port}/{path.name}"
+    monkeypatch.setattr(entry.value, "url", url)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    yield entry, path, tmp_path / "hub" / "checkpoints" / path.name
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("form", ["enum", "IMAGENET1K_V1", "DEFAULT", "ResNet18_Weights.DEFAULT"])
+def test_weights_of_torchvision_are_downloaded_once(published, resnet18, form):
+    entry, source, kept = published
+    weights = entry if form == "enum" else form
+    trained = read_weights(weights, "resnet18", "ResNet")
+    assert kept.read_bytes() == source.read_bytes()
+    source.unlink()
+    again = read_weights(weights, "resnet18", "ResNet")
+    for name, value in resnet18.items():
+        assert torch.equal(trained.state[name], value)
+        assert torch.equal(again.state[name], value)
+    assert trained.statistics == IMAGENET_STATISTICS
+
+
+def test_weights_of_torchvision_come_with_their_normalisation(published, colours):
+    X, y = colours
+    base = ResNetClassifier(weights="DEFAULT", max_epochs=1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AdaptedWeightsWarning)
+        clf = clone(base).fit(X, y)
+        off = clone(base).set_params(normalize=False).fit(X, y)
+        grey = clone(base).fit(X[..., 0], y)
+    mean, scale = clf.net_.preprocessing_.mean_and_scale[:, :, 0, 0].numpy()
+    np.testing.assert_allclose((mean, 1 / scale), IMAGENET_STATISTICS, rtol=1e-6)
+    assert clf.module_.conv1.kernel_size == (7, 7)  # stem="auto" follows the weights
+    assert off.net_.preprocessing_.mean_and_scale is None
+    assert grey.net_.preprocessing_.mean_and_scale.shape == (2, 1, 1, 1)
+
+
+def test_without_network_the_message_says_where_to_put_the_file(published, colours):
+    X, y = colours
+    _, source, kept = published
+    source.unlink()
+    clf = ResNetClassifier(weights="DEFAULT")
+    with pytest.raises(OSError, match="could not be downloaded") as raised:
+        clf.fit(X, y)
+    assert f"put it at {kept}" in str(raised.value)
+    assert f"/{source.name}" in str(raised.value)
+    assert not hasattr(clf, "net_")
+    assert not any(kept.parent.iterdir())
+
+
+def test_a_damaged_download_is_refused(published):
+    _, source, kept = published
+    whole = source.read_bytes()
+    source.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(OSError, match="could not be downloaded.*hash"):
+        read_weights("DEFAULT", "resnet18", "ResNet")
+    assert not kept.exists()
+    kept.write_bytes(whole[:1000])
+    with pytest.raises(OSError, match="is damaged: its SHA-256 does not begin with"):
+        read_weights("DEFAULT", "resnet18", "ResNet")
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_statistics_of_models_that_transform_their_input(name, monkeypatch, tmp_path):
+    path = saved({"a": torch.ones(1)}, tmp_path, "pth")
+    monkeypatch.setattr("skcnn.transfer.weights._downloaded", lambda url, owner: path)
+    mean, std = read_weights("DEFAULT", name, "X").statistics
+    # What torchvision's model does to images that were normalised with the statistics of ImageNet.
+    theirs = models.get_model(name, weights=None, init_weights=False, transform_input=True)
+    pixels = torch.rand(1, 3, 4, 4)
+    m, s = (torch.tensor(values)[:, None, None] for values in IMAGENET_STATISTICS)
+    expected = theirs._transform_input((pixels - m) / s)
+    m, s = (torch.tensor(values)[:, None, None] for values in (mean, std))
+    torch.testing.assert_close((pixels - m) / s, expected)
+
+
+# What weights fit ------------------------------------------------------------------------------
+
+
+def small_resnet(in_channels=3, n_classes=4):
+    torch.manual_seed(1)
+    clf = ResNetClassifier(width_ratio=8)
+    return clf._make_module((in_channels, 32, 32), n_classes)[0].eval()
+
+
+@pytest.mark.parametrize(
+    ("channels_then", "channels_now"), [(3, 1), (1, 3), (1, 4), (3, 4), (4, 3), (4, 1)]
+)
+def test_grey_images_give_the_same_features_in_any_channels(channels_then, channels_now):
+    then, now = small_resnet(channels_then), small_resnet(channels_now)
+    adapted = load_weights(now, then.state_dict(), "fc", "X")
+    assert adapted == [f"conv1: from {channels_then} to {channels_now} channels"]
+    grey = torch.rand(2, 1, 32, 32)
+
+    def image(n_channels):  # the fourth channel, alpha, of opaque images is 0 after normalisation
+        alpha = torch.zeros(2, n_channels // 4, 32, 32)
+        return torch.cat([grey.expand(-1, min(n_channels, 3), -1, -1), alpha], dim=1)
+
+    with torch.inference_mode():
+        expected, got = then(image(channels_then)), now(image(channels_now))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_another_number_of_classes_leaves_the_head_as_it_is():
+    then, now = small_resnet(n_classes=7), small_resnet(n_classes=4)
+    head = now.fc.weight.clone()
+    assert load_weights(now, then.state_dict(), "fc", "X") == [
+        "fc: new, at random, from 7 to 4 classes"
+    ]
+    assert torch.equal(now.fc.weight, head)
+    assert torch.equal(now.layer4[1].conv2.weight, then.layer4[1].conv2.weight)
+    assert load_weights(now, small_resnet(n_classes=4).state_dict(), "fc", "X") == []
+
+
+def test_the_head_of_nin_is_its_last_block():
+    def nin(n_classes):
+        return NiNClassifier(width_ratio=16)._make_module((1, 67, 67), n_classes)[0]
+
+    then, now = nin(7), nin(4)
+    adapted = load_weights(now, then.state_dict(), now.head_name, "X")
+    assert adapted == ["classifier: new, at random, from 7 to 4 classes"]
+    assert torch.equal(now.features[0][0].weight, then.features[0][0].weight)
+
+
+def test_weights_that_differ_are_listed_and_none_is_loaded():
+    module = small_resnet()
+    before = {name: entry.clone() for name, entry in module.state_dict().items()}
+    state = small_resnet().state_dict()
+    state["layer1.0.conv1.weight"] = torch.zeros(8, 8, 5, 5)
+    state["more"] = torch.zeros(1)
+    del state["layer2.0.bn1.weight"], state["layer2.0.bn1.bias"], state["bn1.num_batches_tracked"]
+    with pytest.raises(ValueError, match="differ in 4 of its entries") as raised:
+        load_weights(module, state, "fc", "ResNetClassifier")
+    message = str(raised.value)
+    assert "'layer1.0.conv1.weight' has shape (8, 8, 5, 5), where (8, 8, 3, 3) is needed" in message
+    assert "'layer2.0.bn1.weight' is missing; 'layer2.0.bn1.bias' is missing; and 1 more" in message
+    assert all(torch.equal(module.state_dict()[name], before[name]) for name in before)
+
+
+def test_an_estimator_keeps_its_fit_when_new_weights_do_not_fit(lenet, clothes, resnet18):
+    X, y = clothes
+    clf = clone(lenet).fit(X, y)
+    proba = clf.predict_proba(X)
+    with pytest.raises(ValueError, match="'weights' parameter of LeNetClassifier must fit"):
+        clf.set_params(weights=resnet18).fit(X, y)
+    assert clf.predict_proba(X).tobytes() == proba.tobytes()
+    with pytest.raises(ValueError, match="'weights' parameter of LeNetClassifier must stay"):
+        clf.set_params(warm_start=True).fit(X, y)
+
+
+def test_vgg_takes_weights_of_its_own_size_and_those_of_torchvision():
+    own = VGGClassifier(width_ratio=16)
+    module, _ = own._make_module((1, 64, 64), 3)
+    again, _ = own._make_module((1, 64, 64), 3, module.state_dict())
+    assert isinstance(again.avgpool, nn.Identity)
+    assert load_weights(again, module.state_dict(), again.head_name, "X") == []
+    with pytest.raises(ValueError, match=r"classifier.0.weight.*the size that its linear layers"):
+        small, _ = own._make_module((1, 32, 32), 3, module.state_dict())
+        load_weights(small, module.state_dict(), small.head_name, "X")
+
+
+def test_repr_clone_and_pickle_bear_a_state_dict(resnet18):
+    clf = ResNetClassifier(weights=resnet18)
+    assert repr(clf) == "ResNetClassifier(weights=<mapping of 122 entries>)"
+    assert "122 entries" in clf._repr_html_()
+    for copy in (clone(clf), pickle.loads(pickle.dumps(clf))):
+        assert all(torch.equal(copy.weights[name], resnet18[name]) for name in resnet18)
+
+
+@pytest.mark.parametrize("n_channels", [1, 3, 4])
+def test_statistics_for_channels(n_channels):
+    mean, std = for_channels(IMAGENET_STATISTICS, n_channels)
+    assert mean.shape == std.shape == (n_channels,)
+    if n_channels == 1:
+        assert (mean, std) == (pytest.approx(0.449, abs=1e-3), pytest.approx(0.226, abs=1e-3))
+    else:
+        assert mean[:3].tolist() == list(IMAGENET_STATISTICS[0])
+        assert [*mean[3:], *std[3:]] == [0, 1][: 2 * (n_channels - 3)]
+    with pytest.raises(ValueError, match="for 2 channels"):
+        for_channels(IMAGENET_STATISTICS, 2)
+
+
+# What makes the logits -------------------------------------------------------------------------
+
+
+class HeadFirst(nn.Module):
+    """The head is registered first, a layer is not used, and the last to run has no matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.conv = nn.Linear(4, 2), nn.Conv2d(1, 4, 3)
+        self.norm, self.unused = nn.BatchNorm1d(2), nn.Linear(9, 9)
+
+    def forward(self, x):
+        return self.norm(self.head(self.conv(x).relu().mean((2, 3))))
+
+
+def test_the_head_is_the_last_layer_to_run():
+    module = HeadFirst()
+    assert find_head(module, (1, 8, 8)) == "head"
+    assert module.training
+    assert not module.norm.running_mean.any()
+    assert not any(layer._forward_pre_hooks for layer in module.modules())
+
+
+def test_a_head_needs_a_layer_with_a_matrix():
+    with pytest.raises(ValueError, match="at least one linear or convolutional layer; got Flatten"):
+        find_head(nn.Flatten(), (1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("resnet18", "fc"), ("squeezenet1_1", "classifier.1"), ("mobilenet_v3_small", "classifier.3")],
+)
+def test_heads_of_torchvision(name, head):
+    assert find_head(models.get_model(name, weights=None), (3, 64, 64)) == head
+
+
+# What is frozen --------------------------------------------------------------------------------
+
+
+def fitted_and_before(freeze, colours, **params):
+    """A narrow ResNet fitted with `freeze`, and the weights from which it started."""
+    X, y = colours
+    state = small_resnet(n_classes=2).state_dict()
+    clf = ResNetClassifier(
+        width_ratio=8, weights=state, freeze=freeze, max_epochs=2, random_state=0, **params
+    )
+    return clf.fit(X, y), state
+
+
+@pytest.mark.parametrize(
+    ("freeze", "trained"),
+    [
+        ("features", {"fc"}),
+        ("layer*", {"conv1", "bn1", "fc"}),
+        ("layer1", {"conv1", "bn1", "layer2", "layer3", "layer4", "fc"}),
+        (["conv1", "bn1", "layer[1-3]"], {"layer4", "fc"}),
+        (1, {"layer1", "layer2", "layer3", "layer4", "fc"}),
+        (5, {"layer2", "layer3", "layer4", "fc"}),
+    ],
+)
+def test_what_is_frozen_stays_to_the_byte(freeze, trained, colours):
+    clf, before = fitted_and_before(freeze, colours, weight_decay=0.1)
+    after = clf.module_.state_dict()
+    changed = {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
+    assert changed == trained  # running statistics too
+
+
+def test_unfreezing_through_warm_start(colours):
+    X, y = colours
+    clf, before = fitted_and_before("features", colours)
+    head = clf.module_.fc.weight.clone()
+    clf.set_params(freeze=None, warm_start=True, lr=1e-3).fit(X, y)
+    after = clf.module_.state_dict()
+    assert not torch.equal(after["conv1.weight"], before["conv1.weight"])
+    assert not torch.equal(after["bn1.running_mean"], before["bn1.running_mean"])
+    assert not torch.equal(after["fc.weight"], head)
+    clf.set_params(freeze="layer1").fit(X, y)
+    again = clf.module_.state_dict()
+    assert torch.equal(again["layer1.0.conv1.weight"], after["layer1.0.conv1.weight"])
+
+
+def test_the_head_alone_learns_on_features_learned_before(lenet, tops_and_bags):
+    X, y = tops_and_bags
+    clf = LeNetClassifier(weights=lenet.module_.state_dict(), freeze="features", random_state=0)
+    with pytest.warns(AdaptedWeightsWarning, match=r"classifier.4: new, at random, from 10 to 2"):
+        clf.set_params(lr=1e-2, batch_size=16, max_epochs=5).fit(X[:50], y[:50])
+    assert clf.score(X[50:], y[50:]) > 0.9
+
+
+def test_what_a_user_froze_stays_frozen(colours):
+    X, y = colours
+    module = small_resnet(n_classes=2)
+    module.conv1.weight.requires_grad_(False)
+    clf = CNNClassifier(module=module, freeze="layer1", max_epochs=1, warm_start=True).fit(X, y)
+    clf.set_params(freeze=None).fit(X, y)
+    frozen = {n for n, parameter in clf.module_.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"conv1.weight"}
+
+
+@pytest.mark.parametrize(
+    ("freeze", "message"),
+    [
+        ("layer9", "which matches none, instead. Close to it: .*layer1"),
+        ([], "which matches none, instead. The network's largest parts are conv1, bn1, layer1"),
+        ("*", "freezes all of it, instead. freeze='features' leaves the head, fc"),
+        (99, "must be less than 21"),
+        (True, "must be 'features', a number of layers, patterns of names, or None; got True"),
+        (0, "'freeze' parameter of ResNetClassifier must be"),
+    ],
+)
+def test_freezing_nothing_or_everything_is_an_error(freeze, message, colours):
+    with pytest.raises(ValueError, match=message):
+        fitted_and_before(freeze, colours)
+
+
+def test_freezing_the_last_layer_too_is_an_error():
+    module = small_resnet()
+    n_layers = sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in module.modules())
+    set_frozen(module, n_layers - 1, "fc", "X")
+    assert {n.split(".")[0] for n, p in module.named_parameters() if p.requires_grad} == {"fc"}
+    assert len(frozen_norms(module)) == 20
+    with pytest.raises(ValueError, match=f"less than {n_layers}"):
+        set_frozen(module, n_layers, "fc", "X")
+
+
+# What features are worth -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("last", [SVC(), KNeighborsClassifier(3)])
+def test_features_feed_another_classifier_inside_a_search(last, tops_and_bags):
+    X, y = tops_and_bags
+    network = ResNetClassifier(width_ratio=8, batch_size=16, max_epochs=2, random_state=0)
+    grid = {"resnetclassifier__features_layer": [None, "layer3"]}
+    search = GridSearchCV(make_pipeline(network, last), grid, cv=2, error_score="raise")
+    search.fit(X, y)
+    assert search.best_score_ > 0.85
+    n_features = [64, 32][search.best_params_["resnetclassifier__features_layer"] == "layer3"]
+    names = search.best_estimator_[0].get_feature_names_out()
+    assert names.tolist() == [f"resnetclassifier{i}" for i in range(n_features)]
+
+
+def test_features_of_a_named_layer(lenet, clothes):
+    X, _ = clothes
+    clf = pickle.loads(pickle.dumps(lenet)).set_params(features_layer="classifier.3")
+    features = clf.transform(X)
+    assert features.shape == (300, 84)
+    assert (features >= 0).all()  # after ReLU: what the head takes
+    assert features.tobytes() == lenet.transform(X).tobytes()
+    clf.set_params(features_layer="features.0")
+    assert clf.transform(X).shape == (300, 6)
+    clf.set_params(features_layer="clasifier.3")
+    with pytest.raises(ValueError, match="Close to it: classifier.3"):
+        clf.transform(X)
+    with pytest.raises(ValueError, match="'features_layer' parameter of LeNetClassifier"):
+        clone(clf).fit(*clothes)
+
+
+# What a network looks like ---------------------------------------------------------------------
+
+
+def test_layer_shapes_of_a_network_that_is_not_fitted():
+    table = VGGClassifier(depth=11).layer_shapes((224, 224))
+    convolutions = table[table["type"] == "Conv2d"]
+    assert convolutions["output_shape"].tolist() == [
+        (64, 224, 224),
+        (128, 112, 112),
+        *[(256, 56, 56)] * 2,
+        *[(512, 28, 28)] * 2,
+        *[(512, 14, 14)] * 2,
+    ]
+    assert table["n_parameters"].sum() == 128_806_154
+    assert table["layer"].iloc[-1] == "classifier.6"
+    # One multiplication for each of 512 × 3 × 3 weights at 512 × 14 × 14 places, and the biases.
+    assert convolutions["multiply_adds"].iloc[-1] == 512 * 14 * 14 * (512 * 9 + 1)
+    summary = ResNetClassifier().summary((3, 224, 224), n_classes=1000)
+    assert summary.total_params == 11_689_512
+    assert summary.total_mult_adds == pytest.approx(1.81e9, rel=0.01)  # as torchvision states
+
+
+def test_layer_shapes_of_a_fitted_network(lenet):
+    table = lenet.layer_shapes()
+    assert table["layer"].iloc[[0, -1]].tolist() == ["features.0", "classifier.4"]
+    assert table["n_parameters"].sum() == lenet.summary().total_params
+    larger = lenet.layer_shapes((64, 64))
+    assert larger["output_shape"].iloc[-1] == (10,)
+    assert larger["output_shape"].iloc[0] == (6, 64, 64)
+    state = torch.get_rng_state()
+    lenet.layer_shapes((64, 64))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_summary_needs_a_fit_or_a_size():
+    with pytest.raises(ValueError, match="not fitted"):
+        ResNetClassifier().summary()
+    for size in ((28,), (0, 28, 28), (1.5, 2), "ab"):
+        with pytest.raises(ValueError, match="'input_size' parameter must be"):
+            ResNetClassifier().layer_shapes(size)
+    with pytest.raises(ValueError, match="must be 'auto' or at least 75, the smallest side"):
+        InceptionV3Classifier(image_size=74).summary((28, 28))
+
+
+def test_no_warning_where_nothing_was_adapted(lenet, clothes):
+    X, y = clothes
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LeNetClassifier(weights=lenet.module_.state_dict(), max_epochs=1).fit(X, y)
