@@ -13,6 +13,8 @@ WRITES = {
     "plot_01_first_classifier": {"history.png", "confusion_matrix.png", "mistakes.png"},
     "plot_02_alexnet_study": {"history.png", "confusion_matrix.png", "mistakes.png"},
     "plot_03_grid_search": {"heat_map.png", "results.json"},
+    "plot_04_batchnorm": {"accuracy_per_epoch.png", "inputs_of_last_relu.png"},
+    "plot_05_hand_made_features": {"hog.png", "accuracy_per_size.png"},
 }
 
 
