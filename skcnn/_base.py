@@ -1,11 +1,10 @@
-"""The estimator: validate, encode y, build, fit, predict."""
+"""The estimator: its parameters, and fit: validate, encode y, build, train."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import difflib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from functools import partial
@@ -15,34 +14,24 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from scipy.special import log_softmax, softmax
 from sklearn.base import (
     BaseEstimator,
-    ClassifierMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
 )
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_random_state, compute_sample_weight
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 
 from skcnn._labels import check_labels, check_weights, encode_labels
+from skcnn._prediction import ImagePredictor, Images
 from skcnn._summary import layer_table, summarise
 from skcnn._validation import Interval, StrOptions, validate_parameter_constraints
 from skcnn.exceptions import AdaptedWeightsWarning, warn_caller
 from skcnn.images import (
     ArrayImages,
-    DatasetImages,
-    PixelRange,
-    as_array,
-    check_finite,
     dataset_labels,
-    detached,
-    first_image,
-    infer_layout,
     is_dataset,
     scan_images,
 )
@@ -57,23 +46,15 @@ from skcnn.training.reproducibility import seeded_generators
 from skcnn.training.splitting import Rows, canonical_rows, hold_out
 from skcnn.transfer import (
     TrainedWeights,
-    find_head,
     frozen_norms,
     load_weights,
     read_weights,
     set_frozen,
 )
 
-Images = ArrayImages | DatasetImages
-
-# How arrays are checked. Pixels are looked at in chunks, later, so that none is looked at twice.
-_CHECKS = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": False}
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ImageClassifier(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator
-):
+class ImageClassifier(ImagePredictor, BaseEstimator):
     """Base of the classifiers: everything but the network.
 
     A subclass adds its network's parameters, as dataclass fields with their constraints, and names
@@ -355,9 +336,6 @@ class ImageClassifier(
                 statistics = trained.statistics
         return module, statistics and for_channels(statistics, self.image_shape_[0])
 
-    def _find_head(self, module: nn.Module) -> str:
-        return find_head(module, (self.image_shape_[0], *self.input_size_))
-
     def _freeze(self, module: nn.Module) -> None:
         """Freeze what `freeze` says, after letting go of what an earlier fit froze."""
         for name in getattr(self, "_frozen", ()):
@@ -365,17 +343,6 @@ class ImageClassifier(
         self._frozen = []
         if self.freeze is not None:
             self._frozen = set_frozen(module, self.freeze, self._find_head(module), self._name)
-
-    def _check_features_layer(self, module: nn.Module) -> None:
-        names = [name for name, _ in module.named_modules() if name]
-        if self.features_layer not in names:
-            close = difflib.get_close_matches(self.features_layer, names, n=5, cutoff=0.4)
-            raise ValueError(
-                f"The 'features_layer' parameter of {self._name} must be None or the name of a "
-                f"layer of its network; got {self.features_layer!r} instead."
-                + (f" Close to it: {', '.join(close)}." if close else "")
-                + " layer_shapes() lists all names."
-            )
 
     @contextlib.contextmanager
     def _unchanged_on_error(self) -> Iterator[None]:
@@ -461,10 +428,6 @@ class ImageClassifier(
 
     # Checks of what comes in -------------------------------------------------------------------
 
-    @property
-    def _name(self) -> str:
-        return type(self).__name__
-
     def _check_parameters(self) -> None:
         validate_parameter_constraints(
             self._parameter_constraints, self.get_params(deep=False), self._name
@@ -505,33 +468,6 @@ class ImageClassifier(
                     f"where training goes on; got {value!r} instead. Train a new network, with "
                     "fit and warm_start=False."
                 )
-
-    def _check_images(self, X: Any, *, reset: bool = False, name: str = "X") -> Images:
-        """Source of the images in X; with `reset`, their layout becomes the one to expect."""
-        if is_dataset(X):
-            row_shape, source = first_image(X).shape, DatasetImages
-            if reset:
-                vars(self).pop("feature_names_in_", None)
-        else:
-            X, source = as_array(X), ArrayImages
-            if reset or (len(self._layout.row_shape) == 1 and getattr(X, "ndim", 2) <= 2):
-                X = validate_data(self, X, reset=reset, **_CHECKS)
-            else:
-                X = check_array(X, input_name=name, estimator=self, **_CHECKS)
-            row_shape = X.shape[1:]
-        if reset:
-            self._layout = infer_layout(row_shape, self.image_shape, self._name)
-            self.image_shape_ = self._layout.shape
-            self.n_features_in_ = int(np.prod(row_shape))
-        elif row_shape != self._layout.row_shape:
-            remedy = "Resize or reshape them."
-            if np.shape(X) == self._layout.row_shape:
-                remedy = f"For a single image, pass {name}[None]."
-            raise ValueError(
-                f"{name} must have images of the shape that {self._name} was fitted on, "
-                f"{self._layout.row_shape}; got {tuple(row_shape)} instead. {remedy}"
-            )
-        return source(X, self._layout)
 
     def _check_targets(
         self,
@@ -583,181 +519,7 @@ class ImageClassifier(
             weights = of_class if weights is None else weights * of_class
         return LabelledImages(images, rows.index, rows.targets, weights)
 
-    # Predicting ------------------------------------------------------------------------------
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict the labels of images.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw.
-
-        Returns
-        -------
-        y : ndarray of shape (n,)
-            The most probable of `classes_` for each image.
-
-        Raises
-        ------
-        NotFittedError
-            If `fit` was not called.
-        ValueError
-            If the images are of another shape than those of `fit`, or not finite.
-        """
-        best = self._logits(X).argmax(axis=1)
-        return self.classes_[best]
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Predict the probabilities of all classes.
-
-        Computed in batches of a fixed number of images, filled up with zeros: the result for an
-        image does not depend on the others, nor on their order.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw.
-
-        Returns
-        -------
-        probabilities : ndarray of shape (n, n_classes)
-            Softmax of the network's float32 logits, in float64, in the order of `classes_`.
-
-        Raises
-        ------
-        NotFittedError
-            If `fit` was not called.
-        ValueError
-            If the images are of another shape than those of `fit`, or not finite.
-        """
-        return softmax(self._logits(X), axis=1)
-
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Predict the logarithms of the probabilities of all classes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw.
-
-        Returns
-        -------
-        log_probabilities : ndarray of shape (n, n_classes)
-            In the order of `classes_`.
-
-        Raises
-        ------
-        NotFittedError
-            If `fit` was not called.
-        ValueError
-            If the images are of another shape than those of `fit`, or not finite.
-        """
-        return log_softmax(self._logits(X), axis=1)
-
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Compute the accuracy of the predictions for images.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw.
-        y : array-like of shape (n,)
-            Labels; None where X is a Dataset of (image, label).
-        sample_weight : array-like of shape (n,), default=None
-            Weight of each image.
-
-        Returns
-        -------
-        accuracy : float
-            Share of the images, by weight, whose label is predicted.
-
-        Raises
-        ------
-        NotFittedError
-            If `fit` was not called.
-        ValueError
-            If the images are of another shape than those of `fit`, or not finite.
-        """
-        y = dataset_labels(X) if y is None and is_dataset(X) else y
-        return super().score(X, detached(y), sample_weight)
-
-    def transform(self, X: Any) -> np.ndarray:
-        """Compute the features that the network's last layer takes, or those of `features_layer`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw.
-
-        Returns
-        -------
-        features : ndarray of shape (n, n_features), float32
-            Feature maps are averaged over their pixels.
-
-        Raises
-        ------
-        NotFittedError
-            If `fit` was not called.
-        ValueError
-            If the images are of another shape than those of `fit`, or not finite, or the network
-            has no layer of the name `features_layer`.
-        """
-        check_is_fitted(self, "net_")
-        return self._forward(X, self._features)
-
-    def _features(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        if self.features_layer is None:
-            return self.net_.features(batches, self._find_head(self.module_))
-        self._check_features_layer(self.module_)
-        return self.net_.features(batches, self.features_layer, output=True)
-
-    def _logits(self, X: Any) -> np.ndarray:
-        check_is_fitted(self, "net_")
-        return self._forward(X, self.net_.logits).astype(np.float64)
-
-    def _forward(
-        self, X: Any, forward: Callable[[Iterable[Tensor]], Iterator[Tensor]]
-    ) -> np.ndarray:
-        images = self._check_images(X)
-        with cpu_threads(self.n_threads):
-            return torch.cat(list(forward(self._read_batches(images)))).numpy()
-
-    def _read_batches(self, images: Images) -> Iterator[Tensor]:
-        """Batches for prediction, checked as they are read."""
-        pixel_range = PixelRange.empty(images.is_uint8)
-        step = self.net_.prediction_rows
-        for start in range(0, len(images), step):
-            batch = images.read(slice(start, start + step))
-            check_finite(batch, start)
-            pixel_range = pixel_range.widened(batch)
-            yield batch
-        pixel_range.warn_if_unlike(self._pixel_range)
-
-    # What was learned --------------------------------------------------------------------------
-
-    @property
-    def module_(self) -> nn.Module:
-        """The trained network."""
-        return self._fitted_net().module_
-
-    @property
-    def device_(self) -> torch.device:
-        """Where the network is."""
-        return torch.device(self._fitted_net().device)
-
-    @property
-    def _n_features_out(self) -> int:
-        blank = torch.zeros(1, *self.image_shape_)
-        return next(iter(self._features([blank]))).shape[1]
-
-    def _fitted_net(self) -> ImageClassifierNet:
-        try:
-            return self.net_
-        except AttributeError:
-            raise AttributeError(
-                f"This {self._name} is not fitted yet: call 'fit' first."
-            ) from None
+    # What the network looks like --------------------------------------------------------------
 
     def summary(self, input_size: Sequence[int] | None = None, n_classes: int | None = None) -> Any:
         """Summarise the network: layers, output shapes, parameters, multiply-adds.

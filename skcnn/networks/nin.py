@@ -90,6 +90,18 @@ class NiN(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.head_name = "classifier"
         self.apply(_blocks.init_he)
+        self._open_head()
+
+    def _open_head(self) -> None:
+        """Let the 1 × 1 convolutions of the head begin as the identity, and its ReLUs open.
+
+        A class has one channel there. With random weights, many of the few channels begin, and
+        stay, negative for all images, and their classes are hardly learned.
+        """
+        for layer in (self.classifier[2], self.classifier[4]):
+            nn.init.dirac_(layer.weight)
+        for layer in (self.classifier[0], self.classifier[2]):
+            nn.init.constant_(layer.bias, 0.5)
 
     @staticmethod
     def _windows() -> tuple[Window, ...]:
