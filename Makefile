@@ -48,6 +48,8 @@ bench: $(VENV)/.test
 	$(BIN)/python examples/benchmarks/fashion_mnist.py
 	$(BIN)/python examples/benchmarks/import_time.py
 	$(BIN)/python examples/benchmarks/prediction_batches.py
+	$(BIN)/python examples/benchmarks/every_network.py
+	$(BIN)/python examples/benchmarks/published_table.py
 
 docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

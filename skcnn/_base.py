@@ -429,6 +429,11 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
     # Checks of what comes in -------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
+        if isinstance(self.weights, nn.Module):  # whose repr fills pages
+            raise ValueError(
+                f"The 'weights' parameter of {self._name} must be a state dict, a path, or a name; "
+                f"got a {type(self.weights).__name__} instead. Give its state_dict()."
+            )
         validate_parameter_constraints(
             self._parameter_constraints, self.get_params(deep=False), self._name
         )
@@ -439,10 +444,11 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
                 f"The 'optimizer' parameter of {self._name} must be one of {sorted(OPTIMIZERS)} "
                 f"or a subclass of torch.optim.Optimizer; got {self.optimizer!r} instead."
             )
-        if isinstance(self.freeze, bool):
+        patterns = self.freeze if isinstance(self.freeze, list | tuple) else ()
+        if isinstance(self.freeze, bool) or not all(isinstance(p, str) for p in patterns):
             raise ValueError(
                 f"The 'freeze' parameter of {self._name} must be 'features', a number of layers, "
-                f"patterns of names, or None; got {self.freeze} instead."
+                f"patterns of names, or None; got {self.freeze!r} instead."
             )
         for callback in self.callbacks or ():
             name, instance = callback if _is_pair(callback) else ("", callback)
@@ -582,7 +588,7 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
             check_is_fitted(self, "net_")
             return self.module_, (self.image_shape_[0], *self.input_size_)
         self._check_parameters()
-        shape = tuple(input_size)
+        shape = tuple(input_size) if isinstance(input_size, Sequence) else ()
         if len(shape) not in (2, 3) or not all(isinstance(n, Integral) and n > 0 for n in shape):
             raise ValueError(
                 f"The 'input_size' parameter must be (C, H, W) or (H, W), all positive; got "

@@ -58,7 +58,7 @@ lr : float, default=1e-3
         threads changes the rounding, and so the result.
     weights : mapping, str, path or torchvision weights enum, default=None
         Trained weights to start from: a ``state_dict``; a path to one, as safetensors or as a torch
-        file, of which only tensors are read; or torchvision's, as "DEFAULT", "IMAGENET1K_V1" or the
+        file, of which only tensors are read; or torchvision's, as "DEFAULT", "IMAGENET1K_V1" or an
         enum, which are downloaded once. First convolution and head are adapted to the channels and
         classes of the data, with a warning. None: random weights.
     freeze : "features", str, list of str or int, default=None

@@ -165,6 +165,12 @@ def test_vgg_of_own_blocks():
     assert VGG.smallest_side(blocks=((1, 4), (2, 8))) == 4
 
 
+@pytest.mark.parametrize("blocks", [(), (64, 128), ((1, 64), (2,)), ((0, 64),), ((1, 2.5),), "ab"])
+def test_blocks_of_vgg_are_pairs_of_numbers(blocks):
+    with pytest.raises(ValueError, match="'blocks' parameter of VGG must be None, or for each"):
+        VGG(blocks=blocks)
+
+
 def test_nin_keeps_the_size_within_a_block():
     with torch.device("meta"):
         module = NiN()

@@ -209,6 +209,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_file_of_anything_but_tensors_is_refused(name, tmp_path):
     path, trace = tmp_path / name, tmp_path / "executed"
@@ -237,6 +238,7 @@ def test_a_missing_file_is_named(path):
     [
         (ResNetClassifier(), "IMAGENET1K_V3", "Close to it: IMAGENET1K_V1"),
         (ResNetClassifier(), models.VGG11_Weights.DEFAULT, "another network than this one"),
+        (ResNetClassifier(), "resnet50", "another network than this one, resnet18"),
         (ResNetClassifier(), "ResNet50_Weights.IMAGENET1K_V1", "another network than this one"),
         (CNNClassifier(module="resnet18"), "IMAGNET", "weights for resnet18: IMAGENET1K_V1"),
         (ResNetClassifier(conv_bias=True), "DEFAULT", "none for its network with these options"),
@@ -280,7 +282,7 @@ def published(tmp_path, monkeypatch, resnet18):
     server.server_close()
 
 
-@pytest.mark.parametrize("form", ["enum", "IMAGENET1K_V1", "DEFAULT", "ResNet18_Weights.DEFAULT"])
+@pytest.mark.parametrize("form", ["enum", "IMAGENET1K_V1", "ResNet18_Weights.DEFAULT", "resnet18"])
 def test_weights_of_torchvision_are_downloaded_once(published, resnet18, form):
     entry, source, kept = published
     weights = entry if form == "enum" else form
@@ -422,6 +424,11 @@ def test_an_estimator_keeps_its_fit_when_new_weights_do_not_fit(lenet, clothes, 
         clf.set_params(warm_start=True).fit(X, y)
 
 
+def test_a_module_is_no_state_dict(clothes):
+    with pytest.raises(ValueError, match=r"got a Linear instead. Give its state_dict\(\)"):
+        LeNetClassifier(weights=nn.Linear(2, 2)).fit(*clothes)
+
+
 def test_vgg_takes_weights_of_its_own_size_and_those_of_torchvision():
     own = VGGClassifier(width_ratio=16)
     module, _ = own._make_module((1, 64, 64), 3)
@@ -561,6 +568,7 @@ def test_what_a_user_froze_stays_frozen(colours):
         ("*", "freezes all of it, instead. freeze='features' leaves the head, fc"),
         (99, "must be less than 21"),
         (True, "must be 'features', a number of layers, patterns of names, or None; got True"),
+        (["fc", 3], "must be 'features', a number of layers, patterns of names, or None; got"),
         (0, "'freeze' parameter of ResNetClassifier must be"),
     ],
 )
@@ -648,7 +656,7 @@ def test_layer_shapes_of_a_fitted_network(lenet):
 def test_summary_needs_a_fit_or_a_size():
     with pytest.raises(ValueError, match="not fitted"):
         ResNetClassifier().summary()
-    for size in ((28,), (0, 28, 28), (1.5, 2), "ab"):
+    for size in ((28,), (0, 28, 28), (1.5, 2), "ab", 28):
         with pytest.raises(ValueError, match="'input_size' parameter must be"):
             ResNetClassifier().layer_shapes(size)
     with pytest.raises(ValueError, match="must be 'auto' or at least 75, the smallest side"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Literal
 
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ class VGG(nn.Module):
     Raises
     ------
     ValueError
-        If `input_size` is below :meth:`smallest_side`.
+        If `input_size` is below :meth:`smallest_side`, or `blocks` are no pairs of numbers.
 
     References
     ----------
@@ -86,7 +87,7 @@ class VGG(nn.Module):
         pooled_side: int | None = None,
     ):
         super().__init__()
-        blocks = BLOCKS[depth] if blocks is None else blocks
+        blocks = BLOCKS[depth] if blocks is None else _checked(blocks)
         windows = self._windows(blocks)
         height, width = _blocks.feature_map_size("VGG", input_size, windows)
 
@@ -129,10 +130,23 @@ class VGG(nn.Module):
         cls, *, depth: int = 11, blocks: Sequence[tuple[int, int]] | None = None, **_: object
     ) -> int:
         """Smallest image side, in pixels: 32 with five blocks; other options do not matter."""
-        return _blocks.smallest_side(cls._windows(BLOCKS[depth] if blocks is None else blocks))
+        blocks = BLOCKS[depth] if blocks is None else _checked(blocks)
+        return _blocks.smallest_side(cls._windows(blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits (n, n_classes) of images ``(n, in_channels, *input_size)``."""
         x = self.features(x)  # (n, channels of the last block, h, w)
         x = self.avgpool(x)
         return self.classifier(x.flatten(1))
+
+
+def _checked(blocks: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+    pairs = [tuple(block) if isinstance(block, Sequence) else (block,) for block in blocks]
+    if not pairs or not all(
+        len(pair) == 2 and all(isinstance(n, Integral) and n >= 1 for n in pair) for pair in pairs
+    ):
+        raise ValueError(
+            "The 'blocks' parameter of VGG must be None, or for each block its number of "
+            f"convolutions and their channels, as ((1, 64), (2, 128)); got {blocks!r} instead."
+        )
+    return pairs

@@ -41,8 +41,9 @@ def read_weights(
     ----------
     weights : mapping, str, path or torchvision weights enum
         A state dict; a path to one, as safetensors or as a torch file; or torchvision's weights,
-        as "DEFAULT", "IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1" or the enum itself, which
-        are downloaded unless torch's folder for downloads has them.
+        as "DEFAULT", "IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1", the enum itself, or the
+        name of the model, which stands for "DEFAULT". Those are downloaded, unless torch's folder
+        for downloads has them.
     torchvision_name : str or None
         Name of the torchvision model that has the same network.
     owner : str
@@ -100,6 +101,8 @@ def _torchvision_weights(weights: str | Enum, name: str | None, owner: str) -> A
     entries = models.get_model_weights(name)
     if isinstance(weights, Enum):
         found = weights if isinstance(weights, entries) else None
+    elif weights == name:
+        found = entries.__members__.get("DEFAULT")
     else:
         enum_name, _, entry_name = weights.rpartition(".")
         found = entries.__members__.get(entry_name) if enum_name in ("", entries.__name__) else None
@@ -108,7 +111,7 @@ def _torchvision_weights(weights: str | Enum, name: str | None, owner: str) -> A
         got = weights if isinstance(weights, str) else str(weights)
         close = difflib.get_close_matches(got.rpartition(".")[2], known, cutoff=0.5)
         hint = ""
-        if got.rpartition(".")[0] not in ("", entries.__name__):
+        if got.rpartition(".")[0] not in ("", entries.__name__) or got in models.list_models():
             hint = f" Those are the weights of another network than this one, {name}."
         elif close:
             hint = f" Close to it: {', '.join(close)}."
