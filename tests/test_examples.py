@@ -15,6 +15,8 @@ WRITES = {
     "plot_03_grid_search": {"heat_map.png", "results.json"},
     "plot_04_batchnorm": {"accuracy_per_epoch.png", "inputs_of_last_relu.png"},
     "plot_05_hand_made_features": {"hog.png", "accuracy_per_size.png"},
+    "plot_06_the_line": {"accuracy_and_work.png"},
+    "plot_07_fine_tuning": {"images.png", "accuracy.png"},
 }
 
 
