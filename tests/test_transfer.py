@@ -587,6 +587,19 @@ def test_freezing_the_last_layer_too_is_an_error():
         set_frozen(module, n_layers, "fc", "X")
 
 
+def test_normalisation_without_parameters_goes_with_the_layer_before_it():
+    module = nn.Sequential(
+        nn.BatchNorm2d(1, affine=False),
+        nn.Conv2d(1, 2, 3),
+        nn.BatchNorm2d(2, affine=False),
+        nn.Conv2d(2, 2, 3),
+        nn.BatchNorm2d(2, affine=False),
+    )
+    assert frozen_norms(module) == []
+    assert set_frozen(module, 1, "3", "X") == ["1.weight", "1.bias"]
+    assert frozen_norms(module) == ["2"]
+
+
 # What features are worth -----------------------------------------------------------------------
 
 

@@ -68,17 +68,19 @@ def set_frozen(
 
 
 def frozen_norms(network: nn.Module) -> list[str]:
-    """Names of the batch normalisations whose parameters are all frozen.
+    """Names of the normalisations with running statistics whose parameters are all frozen.
 
-    Their running statistics must not follow the batches, or they would be trained after all.
+    Their statistics must not follow the batches, or they would be trained after all. One without
+    parameters goes with the layer before it.
     """
-    return [
-        name
-        for name, layer in network.named_modules()
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm)
-        and layer.affine
-        and not any(parameter.requires_grad for parameter in layer.parameters())
-    ]
+    names, frozen = [], False
+    for name, layer in network.named_modules():
+        parameters = [*layer.parameters(recurse=False)]
+        if parameters:
+            frozen = not any(parameter.requires_grad for parameter in parameters)
+        if frozen and isinstance(layer, nn.modules.batchnorm._NormBase):
+            names.append(name)
+    return names
 
 
 def _chooser(
