@@ -35,7 +35,7 @@ from skcnn.images import (
     is_dataset,
     scan_images,
 )
-from skcnn.training.augmentation import AUGMENTATIONS
+from skcnn.training.augmentation import AUGMENTATIONS, resolve_augmentation
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.callbacks import AccuracyEarlyStopping, training_callbacks
 from skcnn.training.devices import cpu_threads, resolve_device, resolve_precision
@@ -380,7 +380,7 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
         net = ImageClassifierNet(
             module,
             preprocessing=preprocessing,
-            augment=AUGMENTATIONS.get(self.augment, self.augment),
+            augment=resolve_augmentation(self.augment),
             precision=resolve_precision(self.precision, device),
             compile_training=self.compile,
             held=frozen_norms(module) if self._frozen else (),

@@ -37,10 +37,12 @@ lr : float, default=1e-3
         Subtract the mean and divide by the standard deviation, per channel: of the images given
         to `fit` for training, or, with `weights` of torchvision, of those that the weights were
         trained on. "imagenet": the mean and the standard deviation of ImageNet's images.
-    augment : {"standard"} or callable, default=None
-        "standard": shift by up to an eighth and mirror, at random for every image. A callable
-        takes a float32 batch (n, C, H, W) on the device, uint8 already scaled to 0–1, and returns
-        one of the same shape. None: nothing.
+    augment : {"standard", "strong"} or callable, default=None
+        "standard": shift by up to an eighth and mirror, at random for every image. "strong": also
+        change brightness, contrast and, of colour images, saturation, and blank out a square. A
+        transform of torchvision is applied to one image at a time. Any other callable takes a
+        float32 batch (n, C, H, W) on the device, uint8 already scaled to 0–1, and returns one of
+        the same shape. None: nothing.
     label_smoothing : float, default=0.0
         Share of the target probability spread over all classes, in [0, 1).
     class_weight : dict or "balanced", default=None

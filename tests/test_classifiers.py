@@ -433,7 +433,7 @@ BAD_PARAMETERS = [
     ({"lr_schedule": "linear"}, r"'lr_schedule' parameter (?=.*'cosine').*'one_cycle'"),
     ({"precision": "float16"}, r"'precision' parameter (?=.*'auto')(?=.*'bfloat16').*'float32'"),
     ({"device": "gpu"}, r"'device' parameter .*'auto', 'cpu', 'cuda'"),
-    ({"augment": "strong"}, r"'augment' parameter .*'standard'"),
+    ({"augment": "weak"}, r"'augment' parameter .*'standard'"),
     ({"class_weight": "even"}, r"'class_weight' parameter .*'balanced'"),
     ({"lr": -0.1}, r"'lr' parameter .* \(0.0, inf\). Got -0.1"),
     ({"lr": float("nan")}, r"'lr' parameter .*Got nan"),

@@ -13,11 +13,21 @@ from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, Checkpoint, EpochScoring
 from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
+from torchvision.transforms import v2
 
 from skcnn.callbacks import training_callbacks
 from skcnn.exceptions import DivergenceError, NoValidationWarning
 from skcnn.images import ArrayImages, infer_layout
-from skcnn.training.augmentation import random_crop, random_mirror, standard
+from skcnn.training.augmentation import (
+    EachImage,
+    random_crop,
+    random_cutout,
+    random_light,
+    random_mirror,
+    resolve_augmentation,
+    standard,
+    strong,
+)
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.devices import cpu_threads, resolve_device, resolve_precision
 from skcnn.training.net import ImageClassifierNet
@@ -145,8 +155,70 @@ def test_random_mirror_mirrors_about_half():
     assert 150 < n_mirrored < 250
 
 
-def test_standard_augmentation_works_on_the_smallest_images():
-    assert standard(torch.rand(3, 1, 1, 2)).shape == (3, 1, 1, 2)
+def test_random_light_scales_every_image_by_its_own():
+    torch.manual_seed(0)
+    X = torch.rand(64, 1, 8, 8)
+    lit = random_light(X)
+    # Brightness scales mean and spread alike, contrast the spread alone.
+    brightness = lit.mean((1, 2, 3)) / X.mean((1, 2, 3))
+    contrast = lit.std((1, 2, 3)) / X.std((1, 2, 3)) / brightness
+    for factor in (brightness, contrast):
+        assert 0.6 <= factor.min() < 0.7
+        assert 1.3 < factor.max() <= 1.4
+    torch.testing.assert_close(lit, random_light_by_hand(X, brightness, contrast))
+
+
+def random_light_by_hand(X, brightness, contrast):
+    brightness, contrast = brightness[:, None, None, None], contrast[:, None, None, None]
+    mean = X.mean((1, 2, 3), keepdim=True)
+    return brightness * (mean + contrast * (X - mean))
+
+
+def test_random_light_changes_saturation_of_colours_and_leaves_alpha():
+    torch.manual_seed(0)
+    X = torch.rand(32, 4, 5, 6)
+    lit = random_light(X)
+    assert torch.equal(lit[:, 3], X[:, 3])
+    grey = X[:, :1].expand(-1, 3, -1, -1)
+    lit = random_light(grey)
+    torch.testing.assert_close(lit[:, 0], lit[:, 2])  # what has no colour gets none
+    colours = random_light(X[:, :3])
+    spread = [(x - x.mean(1, keepdim=True)).std((1, 2, 3)) for x in (X[:, :3], colours)]
+    contrast = [x.mean(1).std((1, 2)) for x in (X[:, :3], colours)]
+    saturation = (spread[1] / spread[0]) / (contrast[1] / contrast[0])
+    assert 0.59 < saturation.min() < 0.75
+    assert 1.25 < saturation.max() < 1.41
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(16, 16, 8), (8, 20, 4)])
+def test_random_cutout_blanks_a_square_of_every_image(height, width, side):
+    torch.manual_seed(0)
+    X = torch.rand(100, 3, height, width)
+    cut = random_cutout(X)
+    changed = (cut != X).any(1)
+    assert changed.any((1, 2)).all()
+    means = X.mean((1, 2, 3), keepdim=True).expand_as(X)
+    assert torch.equal(cut.permute(0, 2, 3, 1)[changed], means.permute(0, 2, 3, 1)[changed])
+    assert changed.sum((1, 2)).max() == side**2
+    assert len(changed.flatten(1).unique(dim=0)) > 50
+
+
+@pytest.mark.parametrize("augment", [standard, strong])
+def test_augmentation_works_on_the_smallest_images(augment):
+    assert augment(torch.rand(3, 1, 1, 2)).shape == (3, 1, 1, 2)
+    assert augment(torch.rand(3, 4, 2, 1)).isfinite().all()
+
+
+def test_transforms_of_torchvision_change_every_image_by_its_own():
+    augment = resolve_augmentation(v2.Compose([v2.RandomHorizontalFlip()]))
+    assert isinstance(augment, EachImage)
+    torch.manual_seed(0)
+    X = torch.rand(1, 1, 3, 5).expand(100, -1, -1, -1)
+    assert 30 < (augment(X) == X).all((1, 2, 3)).sum() < 70
+    assert resolve_augmentation(torch.sin) is torch.sin
+    assert resolve_augmentation(None) is None
+    with pytest.raises(ValueError, match="'augment' parameter must return"):
+        Preprocessing((4, 4))(torch.rand(2, 1, 4, 4), augment=EachImage(v2.CenterCrop(2)))
 
 
 # Splitting --------------------------------------------------------------------------------------
