@@ -39,6 +39,7 @@ from skcnn.training.augmentation import AUGMENTATIONS, resolve_augmentation
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.callbacks import AccuracyEarlyStopping, training_callbacks
 from skcnn.training.devices import cpu_threads, resolve_device, resolve_precision
+from skcnn.training.mixing import MIXINGS, make_mixing
 from skcnn.training.net import ImageClassifierNet
 from skcnn.training.optimizers import LR_SCHEDULES, OPTIMIZERS, optimizer_settings
 from skcnn.training.preprocessing import IMAGENET_STATISTICS, Preprocessing, for_channels
@@ -75,8 +76,11 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
     image_size: int | Literal["auto"] = "auto"
     normalize: bool | Literal["imagenet"] = True
     augment: str | Callable | None = None
+    mixing: Literal["mixup", "cutmix"] | None = None
     label_smoothing: float = 0.0
     class_weight: dict | str | None = None
+    ema: float | None = None
+    tta: bool = False
     precision: str = "auto"
     compile: bool = False
     device: str | torch.device = "auto"
@@ -105,8 +109,11 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
         "image_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "normalize": ["boolean", StrOptions({"imagenet"})],
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
+        "mixing": [StrOptions(set(MIXINGS)), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "class_weight": [StrOptions({"balanced"}), dict, None],
+        "ema": [Interval(Real, 0, 1, closed="left"), None],
+        "tta": ["boolean"],
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "compile": ["boolean"],
         "device": [str, torch.device],
@@ -381,6 +388,8 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
             module,
             preprocessing=preprocessing,
             augment=resolve_augmentation(self.augment),
+            mixing=make_mixing(self.mixing, len(self.classes_)),
+            average_decay=None if incremental else self.ema,
             precision=resolve_precision(self.precision, device),
             compile_training=self.compile,
             held=frozen_norms(module) if self._frozen else (),

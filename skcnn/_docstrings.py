@@ -43,10 +43,20 @@ lr : float, default=1e-3
         transform of torchvision is applied to one image at a time. Any other callable takes a
         float32 batch (n, C, H, W) on the device, uint8 already scaled to 0–1, and returns one of
         the same shape. None: nothing.
+    mixing : {"mixup", "cutmix"}, default=None
+        "mixup": train on sums of two images, in shares drawn for each batch, with targets in the
+        same shares. "cutmix": a rectangle of another image instead. None: neither. The training
+        accuracy is then that of the images with the larger shares at best, and low.
     label_smoothing : float, default=0.0
         Share of the target probability spread over all classes, in [0, 1).
     class_weight : dict or "balanced", default=None
         Weight of each class in the losses and accuracies of training and validation.
+    ema : float, default=None
+        Decay of an exponential moving average of the weights, in [0, 1), as 0.99: after each step,
+        the share of the old average, less at first. The average is what is validated and kept.
+        None: the weights themselves. Not used by `partial_fit`.
+    tta : bool, default=False
+        Predict from the mean of the logits of each image and its mirror image. Needs no new fit.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of training; predictions are float32. "auto": bfloat16 on GPUs that have it, else float32.
     compile : bool, default=False

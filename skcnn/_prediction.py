@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -169,7 +170,8 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
 
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "net_")
-        return self._forward(X, self.net_.logits).astype(np.float64)
+        logits = partial(self.net_.logits, mirrored=self.tta)
+        return self._forward(X, logits).astype(np.float64)
 
     def _forward(
         self, X: Any, forward: Callable[[Iterable[Tensor]], Iterator[Tensor]]

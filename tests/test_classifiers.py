@@ -26,6 +26,7 @@ from sklearn.svm import SVC
 from skorch.callbacks import Callback
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
+from torchvision.transforms import v2
 
 from skcnn import AlexNetClassifier, CNNClassifier, LeNetClassifier
 from skcnn.exceptions import DivergenceError, ValueRangeWarning
@@ -224,6 +225,13 @@ def test_random_state_none_follows_numpy(tops_and_bags):
         {"normalize": False},
         {"augment": "standard", "max_epochs": 6},
         {"augment": lambda images: images + 0.05 * torch.randn_like(images)},
+        {"augment": "strong", "max_epochs": 8},
+        {"augment": v2.RandomAffine(10), "max_epochs": 6},
+        {"augment": nn.Sequential(nn.Identity())},
+        {"mixing": "mixup", "max_epochs": 6},
+        {"mixing": "cutmix", "max_epochs": 6},
+        {"ema": 0.9},
+        {"tta": True, "augment": "standard", "max_epochs": 6},
         {"label_smoothing": 0.1},
         {"class_weight": "balanced"},
         {"class_weight": {0: 2.0, 8: 1.0}},
@@ -243,6 +251,25 @@ def test_parameters_train(params, tops_and_bags):
     if not clf.early_stopping:
         assert clf.n_epochs_ == clf.best_epoch_ == clf.max_epochs
         assert "valid_acc" not in clf.history_[-1]
+
+
+def test_mirror_averaged_prediction(tops_and_bags):
+    X, y = tops_and_bags
+    clf = quick().fit(X, y)
+    one_sided = clf.predict_log_proba(X)
+    mirrored = clf.predict_log_proba(X[:, :, ::-1])
+    clf.set_params(tta=True)  # without a new fit
+    proba = clf.predict_proba(X)
+    assert proba.tobytes() == clf.predict_proba(X[:, :, ::-1]).tobytes()
+    expected = np.exp((one_sided + mirrored) / 2)
+    np.testing.assert_allclose(proba, expected / expected.sum(1, keepdims=True), rtol=1e-5)
+
+
+def test_an_average_that_forgets_at_once_is_the_network(tops_and_bags):
+    X, y = tops_and_bags
+    plain, averaged, slow = (quick(ema=ema).fit(X, y) for ema in (None, 0.0, 0.99))
+    assert averaged.predict_proba(X).tobytes() == plain.predict_proba(X).tobytes()
+    assert slow.predict_proba(X).tobytes() != plain.predict_proba(X).tobytes()
 
 
 def test_compiled_training_predicts_as_the_plain_module(tops_and_bags):

@@ -17,7 +17,11 @@ ALLOWED = {
     "networks": (set(), {"torch"}, {"torchvision"}),
     "transfer": (set(), {"torch"}, {"safetensors", "torchvision"}),
     "images": ({"exceptions"}, STANDARD, {"PIL"}),
-    "training": ({"exceptions", "images"}, {*STANDARD, "skorch", "sklearn"}, {"tqdm"}),
+    "training": (
+        {"exceptions", "images"},
+        {*STANDARD, "skorch", "sklearn"},
+        {"torchvision", "tqdm"},
+    ),
     "callbacks": ({"training"}, set(), set()),
     "_validation": (set(), {"sklearn"}, set()),
     "_docstrings": (set(), set(), set()),

@@ -1,5 +1,6 @@
 """The engine's parts, each against what it promises."""
 
+import copy
 import math
 import random
 from functools import partial
@@ -28,8 +29,10 @@ from skcnn.training.augmentation import (
     standard,
     strong,
 )
+from skcnn.training.averaging import WeightAverage
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.devices import cpu_threads, resolve_device, resolve_precision
+from skcnn.training.mixing import make_mixing
 from skcnn.training.net import ImageClassifierNet
 from skcnn.training.optimizers import optimizer_settings, schedule_settings
 from skcnn.training.preprocessing import Preprocessing
@@ -219,6 +222,95 @@ def test_transforms_of_torchvision_change_every_image_by_its_own():
     assert resolve_augmentation(None) is None
     with pytest.raises(ValueError, match="'augment' parameter must return"):
         Preprocessing((4, 4))(torch.rand(2, 1, 4, 4), augment=EachImage(v2.CenterCrop(2)))
+
+
+# Mixing and averaging -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_mixing_mixes_images_and_targets_in_the_same_shares(name):
+    torch.manual_seed(0)
+    # Image i has the value i everywhere, and is of class i.
+    X = torch.arange(6.0).reshape(6, 1, 1, 1).expand(6, 1, 8, 8)
+    seen = set()
+    for _ in range(20):
+        mixed, targets = make_mixing(name, 6)(X, torch.arange(6))
+        torch.testing.assert_close(targets.sum(1), torch.ones(6))
+        torch.testing.assert_close(mixed.mean((1, 2, 3)), targets @ torch.arange(6.0))
+        seen.add(round(float(targets[0, 0]), 4))
+    assert len(seen) >= 8
+    assert make_mixing(None, 6) is None
+
+
+def test_training_on_mixed_images():
+    X, y = halves()
+    mixed = []
+
+    class Look(Callback):
+        def on_batch_end(self, net, batch, training, loss, **kwargs):
+            mixed.append((training, float(loss)))
+
+    net = make_net(mixing=make_mixing("mixup", 2), callbacks=[Look()], max_epochs=1)
+    net.fit(labelled(X, y), None)
+    assert all(math.isfinite(loss) for _, loss in mixed)
+    plain = make_net(max_epochs=1)
+    plain.fit(labelled(X, y), None)
+    assert net.history[0, "train_loss"] != plain.history[0, "train_loss"]
+
+
+def test_the_average_follows_its_formula():
+    network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1, affine=False))
+    average = WeightAverage(network, 0.3)
+    expected = None
+    for t, value in enumerate([1.0, 5.0, -2.0, 4.0]):
+        network[0].weight.data.fill_(value)
+        network[1].running_mean.fill_(2 * value)
+        network[1].num_batches_tracked += 1
+        average.update()
+        decay = min(0.3, (1 + t) / (10 + t))
+        expected = value if t == 0 else decay * expected + (1 - decay) * value
+    average.swap()
+    assert network[0].weight.item() == pytest.approx(expected)
+    assert network[1].running_mean.item() == pytest.approx(2 * expected)
+    assert network[1].num_batches_tracked == 4
+    average.swap()
+    assert network[0].weight.item() == 4
+
+
+def test_a_fit_ends_with_the_average_and_validates_it():
+    X, y = halves()
+    states = []
+
+    class Keep(Callback):
+        def on_batch_end(self, net, training, **kwargs):
+            if training:
+                states.append(copy.deepcopy(net.module_.state_dict()))
+
+        def on_epoch_end(self, net, **kwargs):
+            states.append(copy.deepcopy(net.module_.state_dict()))
+
+    validation = labelled(X, y)
+    net = make_net(
+        average_decay=0.9,
+        max_epochs=2,
+        batch_size=16,
+        callbacks=[Keep()],
+        train_split=lambda dataset, y=None: (dataset, validation),
+    )
+    net.fit(labelled(X, y), None)
+    name = next(iter(net.module_.state_dict()))
+    steps = [state[name] for i, state in enumerate(states) if i % 5 < 4]  # four steps an epoch
+    expected = steps[0]
+    for t, weight in enumerate(steps[1:], start=1):
+        decay = min(0.9, (1 + t) / (10 + t))
+        expected = decay * expected + (1 - decay) * weight
+    torch.testing.assert_close(net.module_.state_dict()[name], expected)
+    torch.testing.assert_close(states[-1][name], expected)  # what the epoch's callbacks see
+    with torch.no_grad():
+        loss = nn.functional.cross_entropy(
+            net.infer(torch.from_numpy(X)[:, None]), validation.targets
+        )
+    assert net.history[-1, "valid_loss"] == pytest.approx(float(loss), rel=1e-5)
 
 
 # Splitting --------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 
@@ -100,4 +100,7 @@ def resolve_augmentation(
     of_torchvision = any(
         base.__module__.startswith("torchvision.transforms") for base in type(augment).__mro__
     )
-    return EachImage(augment) if of_torchvision else augment
+    if of_torchvision:
+        return EachImage(augment)
+    # Only the call is given on: skorch would take a module for one of its own.
+    return augment.__call__ if isinstance(augment, nn.Module) else augment

@@ -14,6 +14,7 @@ from skorch.utils import to_tensor
 from torch import Tensor, nn
 
 from skcnn.exceptions import DivergenceError
+from skcnn.training.averaging import WeightAverage
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.preprocessing import Preprocessing
 
@@ -40,6 +41,10 @@ class ImageClassifierNet(NeuralNetClassifier):
         Makes the :class:`Preprocessing` that is applied to every batch, on the device.
     augment : callable, optional
         Applied to the batches of training, inside `preprocessing`.
+    mixing : callable, optional
+        Applied to the batches of training and their targets, after `preprocessing`.
+    average_decay : float, optional
+        Validate, and end, with an exponential moving average of the weights; only in `fit_loop`.
     precision : {"float32", "bfloat16"}, default="float32"
         Of training; predictions are float32.
     compile_training : bool, default=False
@@ -56,6 +61,8 @@ class ImageClassifierNet(NeuralNetClassifier):
         *,
         preprocessing: Callable[[], Preprocessing],
         augment: Callable[[Tensor], Tensor] | None = None,
+        mixing: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        average_decay: float | None = None,
         precision: str = "float32",
         compile_training: bool = False,
         held: Sequence[str] = (),
@@ -64,6 +71,8 @@ class ImageClassifierNet(NeuralNetClassifier):
         super().__init__(module, **kwargs)
         self.preprocessing = preprocessing
         self.augment = augment
+        self.mixing = mixing
+        self.average_decay = average_decay
         self.precision = precision
         self.compile_training = compile_training
         self.held = held
@@ -110,15 +119,31 @@ class ImageClassifierNet(NeuralNetClassifier):
         validation_batches = (
             None if validation is None else self.get_iterator(validation, training=False)
         )
+        average = None
+        if self.average_decay is not None:
+            average = WeightAverage(self.module_, self.average_decay)
+
+        def train_step(batch: Any, **fit_params: Any) -> dict[str, Tensor]:
+            step = self.train_step(batch, **fit_params)
+            if average is not None:
+                average.update()
+            return step
+
         for _ in range(self.max_epochs if epochs is None else epochs):
             self.notify("on_epoch_begin", **datasets)
-            self.run_single_epoch(training_batches, True, "train", self.train_step, **fit_params)
+            self.run_single_epoch(training_batches, True, "train", train_step, **fit_params)
+            if average is not None:
+                average.swap()  # for validation, and for what is kept of the epoch
             self.run_single_epoch(
                 validation_batches, False, "valid", self.validation_step, **fit_params
             )
             self.notify("on_epoch_end", **datasets)
+            if average is not None:
+                average.swap()
             if self.stop_:
                 break
+        if average is not None:
+            average.swap()
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
@@ -187,7 +212,10 @@ class ImageClassifierNet(NeuralNetClassifier):
         self._set_training(True)
         images, targets = batch
         try:
-            y_pred = self.infer(images, **fit_params)
+            x = self._prepared(images)
+            if self.mixing is not None:
+                x, targets = self.mixing(x, targets.to(x.device))
+            y_pred = self._forward(x, **fit_params)
         except ValueError as error:
             if len(targets) == 1 and any(
                 isinstance(layer, nn.modules.batchnorm._BatchNorm)
@@ -238,10 +266,15 @@ class ImageClassifierNet(NeuralNetClassifier):
 
     def infer(self, x: Tensor, **fit_params: Any) -> Tensor:
         """Logits, in float32, of a batch of images (n, C, H, W), uint8 or float."""
+        return self._forward(self._prepared(x), **fit_params)
+
+    def _prepared(self, x: Tensor) -> Tensor:
         x = to_tensor(x, device=self.device)
+        return self.preprocessing_(x, augment=self.augment if self.module_.training else None)
+
+    def _forward(self, x: Tensor, **fit_params: Any) -> Tensor:
         training = self.module_.training
         forward = getattr(self, "_compiled", None) if training else None
-        x = self.preprocessing_(x, augment=self.augment if training else None)
         with torch.autocast(
             x.device.type,
             dtype=torch.bfloat16,
@@ -260,10 +293,17 @@ class ImageClassifierNet(NeuralNetClassifier):
         return min(_PREDICTION_ROWS[-1], 1 << (fit_in.bit_length() - 1))
 
     @torch.inference_mode()
-    def logits(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Logits, on the CPU, of each of `batches` of at most ``prediction_rows`` images."""
+    def logits(self, batches: Iterable[Tensor], *, mirrored: bool = False) -> Iterator[Tensor]:
+        """Logits, on the CPU, of each of `batches` of at most ``prediction_rows`` images.
+
+        With `mirrored`, the mean of those of the images and of their mirror images.
+        """
         for batch in batches:
-            yield self.infer(self._filled_up(batch))[: len(batch)].cpu()
+            filled_up = self._filled_up(batch)
+            y_pred = self.infer(filled_up)
+            if mirrored:
+                y_pred = (y_pred + self.infer(filled_up.flip(-1))) / 2
+            yield y_pred[: len(batch)].cpu()
 
     @torch.inference_mode()
     def features(
