@@ -46,8 +46,9 @@ from skcnn.training.preprocessing import IMAGENET_STATISTICS, Preprocessing, for
 from skcnn.training.reproducibility import seeded_generators
 from skcnn.training.splitting import Rows, canonical_rows, hold_out
 from skcnn.transfer import (
+    Frozen,
     TrainedWeights,
-    frozen_norms,
+    layer_shapes_of,
     load_weights,
     read_weights,
     set_frozen,
@@ -119,7 +120,7 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
         "device": [str, torch.device],
         "callbacks": [list, tuple, None],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
-        "weights": [Mapping, str, PathLike, Enum, None],
+        "weights": "no_validation",  # see _check_parameters
         "freeze": [str, Interval(Integral, 1, None, closed="left"), list, tuple, None],
         "features_layer": [str, None],
         "warm_start": ["boolean"],
@@ -312,7 +313,7 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
                     if self.normalize and statistics is None:
                         statistics = scan.mean_and_std(rows.index)
                     preprocessing = partial(Preprocessing, self.input_size_, *(statistics or ()))
-                self._freeze(module)
+                self._freeze(module, continued)
                 net = self._make_net(
                     module, preprocessing, device, training, validation, incremental
                 )
@@ -335,19 +336,18 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
             adapted = load_weights(module, trained.state, self._find_head(module), self._name)
             if adapted:
                 warn_caller(
-                    f"The weights were adapted to {self.image_shape_[0]} channels and "
-                    f"{len(self.classes_)} classes. {'; '.join(adapted)}.",
+                    f"The weights were adapted to the network. {'; '.join(adapted)}.",
                     AdaptedWeightsWarning,
                 )
             if self.normalize and statistics is None:
                 statistics = trained.statistics
         return module, statistics and for_channels(statistics, self.image_shape_[0])
 
-    def _freeze(self, module: nn.Module) -> None:
-        """Freeze what `freeze` says, after letting go of what an earlier fit froze."""
-        for name in getattr(self, "_frozen", ()):
+    def _freeze(self, module: nn.Module, continued: bool) -> None:
+        """Freeze what `freeze` says, after letting go of what this network's last fit froze."""
+        for name in self._frozen.parameters if continued else ():
             module.get_parameter(name).requires_grad_(True)
-        self._frozen = []
+        self._frozen = Frozen([], [])
         if self.freeze is not None:
             self._frozen = set_frozen(module, self.freeze, self._find_head(module), self._name)
 
@@ -392,7 +392,7 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
             average_decay=None if incremental else self.ema,
             precision=resolve_precision(self.precision, device),
             compile_training=self.compile,
-            held=frozen_norms(module) if self._frozen else (),
+            held=self._frozen.norms,
             criterion=nn.CrossEntropyLoss,
             criterion__reduction="none",
             criterion__label_smoothing=self.label_smoothing,
@@ -438,10 +438,13 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
     # Checks of what comes in -------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        if isinstance(self.weights, nn.Module):  # whose repr fills pages
+        # Not left to the table of constraints: a repr of tensors fills pages.
+        if not isinstance(self.weights, Mapping | str | PathLike | Enum | None):
+            remedy = " Give its state_dict()." if isinstance(self.weights, nn.Module) else ""
             raise ValueError(
-                f"The 'weights' parameter of {self._name} must be a state dict, a path, or a name; "
-                f"got a {type(self.weights).__name__} instead. Give its state_dict()."
+                f"The 'weights' parameter of {self._name} must be a state dict, a path, a name of "
+                f"torchvision's weights or their enum, or None; got an object of type "
+                f"{type(self.weights).__name__} instead.{remedy}"
             )
         validate_parameter_constraints(
             self._parameter_constraints, self.get_params(deep=False), self._name
@@ -477,7 +480,12 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
     def _check_same_network(self, settings: dict[str, Any]) -> None:
         for name, value in settings.items():
             fitted = self._settings[name]
+            if name == "weights" and value is None:  # they have served
+                continue
             if value is not fitted and _differ(value, fitted):
+                fitted, value = (
+                    _Entries(len(v)) if isinstance(v, Mapping) else v for v in (fitted, value)
+                )
                 raise ValueError(
                     f"The {name!r} parameter of {self._name} must stay what it was, {fitted!r}, "
                     f"where training goes on; got {value!r} instead. Train a new network, with "
@@ -542,8 +550,8 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
         Parameters
         ----------
         input_size : sequence of int, default=None
-            (C, H, W) or (H, W) of images, which need not exist: the network is made for them. None:
-            the fitted network.
+            (C, H, W) or (H, W) of images, which need not exist: a network is made for them, and
+            where they are too small, for enlarged ones. None: the fitted network.
         n_classes : int, default=None
             Only used with `input_size`. None: those of the fit, or 10 before any.
 
@@ -557,7 +565,7 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
         NotFittedError
             If there is neither a fit nor `input_size`.
         ValueError
-            If `input_size` is none, or too small for the network.
+            If `input_size` is none.
         """
         return summarise(*self._network_for(input_size, n_classes))
 
@@ -569,8 +577,8 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
         Parameters
         ----------
         input_size : sequence of int, default=None
-            (C, H, W) or (H, W) of images, which need not exist: the network is made for them. None:
-            the fitted network.
+            (C, H, W) or (H, W) of images, which need not exist: a network is made for them, and
+            where they are too small, for enlarged ones. None: the fitted network.
         n_classes : int, default=None
             Only used with `input_size`. None: those of the fit, or 10 before any.
 
@@ -585,7 +593,7 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
         NotFittedError
             If there is neither a fit nor `input_size`.
         ValueError
-            If `input_size` is none, or too small for the network.
+            If `input_size` is none.
         """
         return layer_table(*self._network_for(input_size, n_classes))
 
@@ -598,17 +606,25 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
             return self.module_, (self.image_shape_[0], *self.input_size_)
         self._check_parameters()
         shape = tuple(input_size) if isinstance(input_size, Sequence) else ()
-        if len(shape) not in (2, 3) or not all(isinstance(n, Integral) and n > 0 for n in shape):
+        if len(shape) not in (2, 3) or not all(_is_number(n) and n > 0 for n in shape):
             raise ValueError(
                 f"The 'input_size' parameter must be (C, H, W) or (H, W), all positive; got "
                 f"{input_size!r} instead."
             )
         if len(shape) == 2:
             shape = (self.image_shape_[0] if hasattr(self, "net_") else 1, *shape)
+        if n_classes is not None and not (_is_number(n_classes) and n_classes >= 2):
+            raise ValueError(
+                f"The 'n_classes' parameter must be a whole number from 2, or None; got "
+                f"{n_classes!r} instead."
+            )
         if n_classes is None:
             n_classes = len(self.classes_) if hasattr(self, "net_") else 10
+        weights = None
+        if self.weights is not None:
+            weights = layer_shapes_of(self.weights, self._torchvision_name(), self._name)
         with seeded_generators(0, torch.device("cpu")):
-            module, size = self._make_module(shape, n_classes)
+            module, size = self._make_module(shape, n_classes, weights)
         return module, (shape[0], *size)
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
@@ -643,10 +659,18 @@ class _Entries:
 
 def _differ(a: Any, b: Any) -> bool:
     """Whether two values of a parameter differ, or cannot be compared."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() != b.keys() or any(_differ(a[name], b[name]) for name in a)
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return not torch.equal(a, b)
     try:
         return bool(a != b)
-    except (RuntimeError, ValueError):  # mappings of tensors, arrays
+    except (RuntimeError, ValueError):  # arrays
         return True
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _is_pair(value: Any) -> bool:
@@ -654,8 +678,12 @@ def _is_pair(value: Any) -> bool:
 
 
 def _carry_over_optimizer(old: ImageClassifierNet, new: ImageClassifierNet) -> None:
-    """Let the optimizer of `new` go on where that of `old` was, at its own learning rate."""
-    if type(old.optimizer_) is type(new.optimizer_):
+    """Let the optimizer of `new` go on where that of `old` was, at its own learning rate.
+
+    Unless others are frozen now: it would know nothing of some parameters.
+    """
+    trained = ([p.requires_grad for p in net.module_.parameters()] for net in (old, new))
+    if type(old.optimizer_) is type(new.optimizer_) and next(trained) == next(trained):
         state = old.optimizer_.state_dict()
         state["param_groups"] = new.optimizer_.state_dict()["param_groups"]
         new.optimizer_.load_state_dict(state)

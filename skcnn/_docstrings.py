@@ -35,8 +35,9 @@ lr : float, default=1e-3
         but no side smaller than the network takes.
     normalize : bool or "imagenet", default=True
         Subtract the mean and divide by the standard deviation, per channel: of the images given
-        to `fit` for training, or, with `weights` of torchvision, of those that the weights were
-        trained on. "imagenet": the mean and the standard deviation of ImageNet's images.
+        to `fit` for training, or, with `weights` of torchvision by name, or by path under the name
+        of its file, of those that the weights were trained on. "imagenet": the mean and the
+        standard deviation of ImageNet's images.
     augment : {"standard", "strong"} or callable, default=None
         "standard": shift by up to an eighth and mirror, at random for every image. "strong": also
         change brightness, contrast and, of colour images, saturation, and blank out a square. A
@@ -78,8 +79,8 @@ lr : float, default=1e-3
         patterns of names of layers, as "layer1" or "features.[0-6]". An int k: the first k linear
         and convolutional layers. None: nothing.
     features_layer : str, default=None
-        Name of the layer whose output `transform` gives; `layer_shapes` lists all. None: what the
-        head takes.
+        Name of the layer whose output `transform` gives, feature maps (n, C, H, W) averaged over
+        their pixels; `layer_shapes` lists layers. None: what the head takes.
     warm_start : bool, default=False
         `fit` goes on from the weights of the last one; optimizer and schedule start anew. With
         another `freeze`, it unfreezes.

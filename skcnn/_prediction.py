@@ -28,7 +28,7 @@ from skcnn.images import (
 )
 from skcnn.training.devices import cpu_threads
 from skcnn.training.net import ImageClassifierNet
-from skcnn.transfer import find_head
+from skcnn.transfer import find_head, parts_of
 
 Images = ArrayImages | DatasetImages
 
@@ -260,5 +260,5 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
                 f"The 'features_layer' parameter of {self._name} must be None or the name of a "
                 f"layer of its network; got {self.features_layer!r} instead."
                 + (f" Close to it: {', '.join(close)}." if close else "")
-                + " layer_shapes() lists all names."
+                + f" The network's parts are {parts_of(module)}."
             )

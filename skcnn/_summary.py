@@ -25,19 +25,34 @@ def summarise(module: nn.Module, image_shape: tuple[int, int, int]) -> Any:
 
 
 def layer_table(module: nn.Module, image_shape: tuple[int, int, int]) -> Any:
-    """DataFrame of the layers of a network that have no parts, in the order in which they run."""
+    """DataFrame of the layers of a network, in the order in which they run.
+
+    A layer is what has no parts, or has parameters beside those of its parts. One that runs again
+    has its parameters counted once, and those of a part that does not run as a module of its own
+    are counted with what holds it.
+    """
     import pandas as pd
 
+    ran = summarise(module, image_shape).summary_list
     names = {id(part): name for name, part in module.named_modules()}
-    rows = [
-        {
-            "layer": names[layer.layer_id],
-            "type": layer.class_name,
-            "output_shape": tuple(layer.output_size[1:]),
-            "n_parameters": layer.num_params,
-            "multiply_adds": layer.macs,
-        }
-        for layer in summarise(module, image_shape).summary_list
-        if layer.is_leaf_layer
-    ]
+    n_parameters = dict.fromkeys((names[layer.layer_id] for layer in ran), 0)
+    for name, parameter in module.named_parameters():
+        holder = name.rpartition(".")[0]
+        while holder not in n_parameters:
+            holder = holder.rpartition(".")[0]
+        n_parameters[holder] += parameter.numel()
+    rows = []
+    for layer in ran:
+        name = names[layer.layer_id]
+        own = n_parameters.pop(name, 0)
+        if layer.is_leaf_layer or own:
+            rows.append(
+                {
+                    "layer": name,
+                    "type": layer.class_name,
+                    "output_shape": tuple(layer.output_size[1:]),
+                    "n_parameters": own,
+                    "multiply_adds": layer.macs if layer.is_leaf_layer else 0,
+                }
+            )
     return pd.DataFrame(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -21,6 +22,7 @@ from skcnn.networks import (
     NiN,
     ResNet,
     build_module,
+    check_torchvision_name,
     probe_input_size,
 )
 from skcnn.networks.alexnet import VARIANTS
@@ -85,7 +87,7 @@ class LeNetClassifier(ImageClassifier):
         "activation": [StrOptions({"relu", "sigmoid"})],
         "pooling": [StrOptions({"max", "avg"})],
         "norm": [StrOptions({"batch"}), None],
-        "padding": [Options(int, {0, 2})],
+        "padding": [Options(Integral, {0, 2})],
     }
 
 
@@ -156,7 +158,7 @@ class AlexNetClassifier(ImageClassifier):
     _parameter_constraints = {  # noqa: RUF012
         **ImageClassifier._parameter_constraints,
         "variant": [StrOptions({"auto", *VARIANTS})],
-        "padding": [Options(int, {0, 1})],
+        "padding": [Options(Integral, {0, 1})],
         "norm": [StrOptions({"lrn", "batch"}), None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "dropout_position": [StrOptions({"after", "before"})],
@@ -238,7 +240,7 @@ class VGGClassifier(ImageClassifier):
     # No annotation: a parameter it must not become.
     _parameter_constraints = {  # noqa: RUF012
         **ImageClassifier._parameter_constraints,
-        "depth": [Options(int, set(VGG_BLOCKS))],
+        "depth": [Options(Integral, set(VGG_BLOCKS))],
         "blocks": [list, tuple, None],
         "width_ratio": [Interval(Real, 0, None, closed="neither")],
         "hidden_units": [Interval(Integral, 1, None, closed="left")],
@@ -256,10 +258,14 @@ class VGGClassifier(ImageClassifier):
     ) -> dict[str, Any]:
         options = super()._network_options(size, weights)
         # torchvision's takes images of all sizes, by averaging the last feature maps to 7 × 7.
-        convolutions = [w for w in (weights or {}).values() if w.ndim == 4]
         linear = (weights or {}).get("classifier.0.weight")
+        convolutions = {
+            int(name.split(".")[1]): len(value)
+            for name, value in (weights or {}).items()
+            if re.fullmatch(r"features\.\d+\.weight", name) and value.ndim == 4
+        }
         if convolutions and linear is not None and linear.ndim == 2:
-            pooled = linear.shape[1] == 7 * 7 * len(convolutions[-1])
+            pooled = linear.shape[1] == 7 * 7 * convolutions[max(convolutions)]
             options["pooled_side"] = 7 if pooled else None
         return options
 
@@ -501,7 +507,7 @@ class ResNetClassifier(ImageClassifier):
     # No annotation: a parameter it must not become.
     _parameter_constraints = {  # noqa: RUF012
         **ImageClassifier._parameter_constraints,
-        "depth": [Options(int, set(RESNET_STAGES))],
+        "depth": [Options(Integral, set(RESNET_STAGES))],
         "stem": [StrOptions({"auto", "imagenet", "small"})],
         "conv_bias": ["boolean"],
         "width_ratio": [Interval(Real, 0, None, closed="neither")],
@@ -583,7 +589,10 @@ class CNNClassifier(ImageClassifier):
     }
 
     def _torchvision_name(self) -> str | None:
-        return self.module if isinstance(self.module, str) else None
+        if not isinstance(self.module, str):
+            return None
+        check_torchvision_name(self.module)
+        return self.module
 
     def _make_module(
         self,

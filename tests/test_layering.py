@@ -18,7 +18,7 @@ ALLOWED = {
     "transfer": (set(), {"torch"}, {"safetensors", "torchvision"}),
     "images": ({"exceptions"}, STANDARD, {"PIL"}),
     "training": (
-        {"exceptions", "images"},
+        {"exceptions", "images", "transfer"},
         {*STANDARD, "skorch", "sklearn"},
         {"torchvision", "tqdm"},
     ),

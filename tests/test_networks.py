@@ -165,7 +165,9 @@ def test_vgg_of_own_blocks():
     assert VGG.smallest_side(blocks=((1, 4), (2, 8))) == 4
 
 
-@pytest.mark.parametrize("blocks", [(), (64, 128), ((1, 64), (2,)), ((0, 64),), ((1, 2.5),), "ab"])
+@pytest.mark.parametrize(
+    "blocks", [(), (64, 128), ((1, 64), (2,)), ((0, 64),), ((1, 2.5),), ((True, 4),), "ab"]
+)
 def test_blocks_of_vgg_are_pairs_of_numbers(blocks):
     with pytest.raises(ValueError, match="'blocks' parameter of VGG must be None, or for each"):
         VGG(blocks=blocks)
@@ -492,6 +494,20 @@ def test_probe_finds_the_smallest_size():
         probe((1, 28, 28), (6, 6))
     with pytest.raises(ValueError, match="nor enlarged up to 512"):
         probe((3, 28, 28))  # built for one channel
+
+
+def test_probe_finds_the_only_size_that_a_network_takes():
+    def fixed(size):
+        module = build(Custom)
+        module.register_forward_pre_hook(lambda _, args: check(args[0].shape[-1]))
+        return module
+
+    def check(side):
+        assert side == 224, f"Expected 224 but got {side}"
+
+    assert probe_input_size(fixed, (1, 28, 28), 5, None) == (224, 224)
+    with pytest.raises(ValueError, match="It says: Expected 224 but got 30"):
+        probe_input_size(fixed, (1, 28, 28), 5, (30, 30))
 
 
 def test_probe_refuses_the_wrong_number_of_logits():

@@ -31,7 +31,7 @@ from skcnn import (
 )
 from skcnn.exceptions import AdaptedWeightsWarning
 from skcnn.training.preprocessing import IMAGENET_STATISTICS, for_channels
-from skcnn.transfer import find_head, frozen_norms, load_weights, read_weights, set_frozen
+from skcnn.transfer import find_head, load_weights, read_weights, set_frozen
 
 # Every torchvision model whose weights fit one of the classifiers.
 TWINS = {
@@ -240,6 +240,7 @@ def test_a_missing_file_is_named(path):
         (ResNetClassifier(), models.VGG11_Weights.DEFAULT, "another network than this one"),
         (ResNetClassifier(), "resnet50", "another network than this one, resnet18"),
         (ResNetClassifier(), "ResNet50_Weights.IMAGENET1K_V1", "another network than this one"),
+        (CNNClassifier(module="resnet19"), "DEFAULT", "Close to it: .*resnet18"),
         (CNNClassifier(module="resnet18"), "IMAGNET", "weights for resnet18: IMAGENET1K_V1"),
         (ResNetClassifier(conv_bias=True), "DEFAULT", "none for its network with these options"),
         (ResNetClassifier(stem="small"), "DEFAULT", "none for its network with these options"),
@@ -405,11 +406,11 @@ def test_weights_that_differ_are_listed_and_none_is_loaded():
     state["layer1.0.conv1.weight"] = torch.zeros(8, 8, 5, 5)
     state["more"] = torch.zeros(1)
     del state["layer2.0.bn1.weight"], state["layer2.0.bn1.bias"], state["bn1.num_batches_tracked"]
-    with pytest.raises(ValueError, match="differ in 4 of its entries") as raised:
+    with pytest.raises(ValueError, match="differ in 4 entries") as raised:
         load_weights(module, state, "fc", "ResNetClassifier")
     message = str(raised.value)
     assert "'layer1.0.conv1.weight' has shape (8, 8, 5, 5), where (8, 8, 3, 3) is needed" in message
-    assert "'layer2.0.bn1.weight' is missing; 'layer2.0.bn1.bias' is missing; and 1 more" in message
+    assert "'layer2.0.bn1.weight' is missing; 'more' is unknown; and 1 more" in message
     assert all(torch.equal(module.state_dict()[name], before[name]) for name in before)
 
 
@@ -425,7 +426,7 @@ def test_an_estimator_keeps_its_fit_when_new_weights_do_not_fit(lenet, clothes, 
 
 
 def test_a_module_is_no_state_dict(clothes):
-    with pytest.raises(ValueError, match=r"got a Linear instead. Give its state_dict\(\)"):
+    with pytest.raises(ValueError, match=r"type Linear instead. Give its state_dict\(\)"):
         LeNetClassifier(weights=nn.Linear(2, 2)).fit(*clothes)
 
 
@@ -461,6 +462,71 @@ def test_statistics_for_channels(n_channels):
         for_channels(IMAGENET_STATISTICS, 2)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod."])
+def test_wrapped_modules_have_the_same_weights(prefix):
+    state = small_resnet().state_dict()
+    wrapped = {f"{prefix}{name}": value for name, value in state.items()}
+    assert read_weights(wrapped, None, "X").state.keys() == state.keys()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.ones(2, 2, device="meta"),
+        torch.ones(2, 2).to_sparse(),
+    ],
+    ids=["meta", "sparse"],
+)
+def test_tensors_without_plain_values_are_refused(value):
+    with pytest.raises(ValueError, match="got 'a', which is quantized, sparse, or has no values"):
+        read_weights({"a": value}, None, "X")
+
+
+def test_whole_numbers_are_no_weights():
+    state = {name: value.long() for name, value in small_resnet().state_dict().items()}
+    with pytest.raises(ValueError, match=r"'conv1.weight' is of torch.int64, where floats are"):
+        load_weights(small_resnet(), state, "fc", "X")
+
+
+def test_versions_of_layers_are_kept(tmp_path):
+    """MNASNet reads the version of its state dict from its metadata."""
+    theirs = models.mnasnet0_5(num_classes=3)
+    for weights in (theirs.state_dict(), saved(theirs.state_dict(), tmp_path, "safetensors")):
+        ours = models.mnasnet0_5(num_classes=3)
+        assert load_weights(ours, read_weights(weights, None, "X").state, "classifier.1", "X") == []
+        assert torch.equal(ours.layers[0].weight, theirs.layers[0].weight)
+
+
+def test_the_order_of_entries_does_not_matter(tmp_path):
+    theirs = torchvision_model("vgg11").state_dict()
+    for weights in (dict(reversed(theirs.items())), saved(theirs, tmp_path, "safetensors")):
+        state = read_weights(weights, "vgg11", "X").state
+        with torch.device("meta"):
+            module, _ = VGGClassifier()._make_module((3, 32, 32), 1000, state)
+        assert module.classifier[0].in_features == 7 * 7 * 512
+
+
+def test_a_file_of_torchvision_is_known_by_its_name(resnet18, tmp_path):
+    entry = models.ResNet18_Weights.IMAGENET1K_V1
+    path = saved(resnet18, tmp_path, "pth").rename(tmp_path / Path(entry.url).name)
+    assert read_weights(path, "resnet18", "X").statistics == IMAGENET_STATISTICS
+    assert read_weights(path, "resnet34", "X").statistics is None
+
+
+def test_the_same_weights_may_come_again_where_training_goes_on(colours):
+    X, y = colours
+    clf, state = fitted_and_before(None, colours, warm_start=True)
+    for weights in (dict(state), pickle.loads(pickle.dumps(state)), None):
+        clf.set_params(weights=weights).fit(X, y)
+    clf.set_params(warm_start=False, weights=state).fit(X, y).set_params(warm_start=True)
+    other = {**state, "fc.bias": state["fc.bias"] + 1}
+    with pytest.raises(
+        ValueError, match="must stay what it was, <mapping of 122 entries>"
+    ) as error:
+        clf.set_params(weights=other).fit(X, y)
+    assert len(str(error.value)) < 500
+
+
 # What makes the logits -------------------------------------------------------------------------
 
 
@@ -487,6 +553,12 @@ def test_the_head_is_the_last_layer_to_run():
 def test_a_head_needs_a_layer_with_a_matrix():
     with pytest.raises(ValueError, match="at least one linear or convolutional layer; got Flatten"):
         find_head(nn.Flatten(), (1, 8, 8))
+
+
+def test_a_parametrised_head():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 2))
+    nn.utils.parametrizations.weight_norm(module[3])
+    assert find_head(module, (1, 8, 8)) == "3"
 
 
 @pytest.mark.parametrize(
@@ -564,7 +636,7 @@ def test_what_a_user_froze_stays_frozen(colours):
     ("freeze", "message"),
     [
         ("layer9", "which matches none, instead. Close to it: .*layer1"),
-        ([], "which matches none, instead. The network's largest parts are conv1, bn1, layer1"),
+        ([], "which matches none, instead. The network's parts are conv1, bn1, layer1"),
         ("*", "freezes all of it, instead. freeze='features' leaves the head, fc"),
         (99, "must be less than 21"),
         (True, "must be 'features', a number of layers, patterns of names, or None; got True"),
@@ -580,14 +652,22 @@ def test_freezing_nothing_or_everything_is_an_error(freeze, message, colours):
 def test_freezing_the_last_layer_too_is_an_error():
     module = small_resnet()
     n_layers = sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in module.modules())
-    set_frozen(module, n_layers - 1, "fc", "X")
+    frozen = set_frozen(module, n_layers - 1, "fc", "X")
     assert {n.split(".")[0] for n, p in module.named_parameters() if p.requires_grad} == {"fc"}
-    assert len(frozen_norms(module)) == 20
+    assert len(frozen.norms) == 20
     with pytest.raises(ValueError, match=f"less than {n_layers}"):
         set_frozen(module, n_layers, "fc", "X")
 
 
-def test_normalisation_without_parameters_goes_with_the_layer_before_it():
+@pytest.mark.parametrize(
+    ("freeze", "parameters", "norms"),
+    [
+        (1, ["1.weight", "1.bias"], ["0", "2"]),
+        ("features", ["1.weight", "1.bias"], ["0", "2", "4"]),
+        ("[12]", ["1.weight", "1.bias"], ["2"]),
+    ],
+)
+def test_normalisation_without_parameters_is_held_too(freeze, parameters, norms):
     module = nn.Sequential(
         nn.BatchNorm2d(1, affine=False),
         nn.Conv2d(1, 2, 3),
@@ -595,9 +675,37 @@ def test_normalisation_without_parameters_goes_with_the_layer_before_it():
         nn.Conv2d(2, 2, 3),
         nn.BatchNorm2d(2, affine=False),
     )
-    assert frozen_norms(module) == []
-    assert set_frozen(module, 1, "3", "X") == ["1.weight", "1.bias"]
-    assert frozen_norms(module) == ["2"]
+    assert set_frozen(module, freeze, "3", "X") == (parameters, norms)
+
+
+def test_statistics_are_held_where_the_user_froze_the_parameters(colours):
+    X, y = colours
+    module = small_resnet(n_classes=2)
+    for name, parameter in module.named_parameters():
+        parameter.requires_grad_(name.startswith("fc"))
+    clf = CNNClassifier(module=module, freeze="features", max_epochs=1).fit(X, y)
+    assert torch.equal(clf.module_.bn1.running_mean, module.bn1.running_mean)
+    clf = CNNClassifier(module=module, max_epochs=1).fit(X, y)  # nothing was asked for
+    assert not torch.equal(clf.module_.bn1.running_mean, module.bn1.running_mean)
+
+
+def test_another_network_forgets_what_was_frozen(colours):
+    X, y = colours
+    clf = ResNetClassifier(
+        depth=34, width_ratio=16, freeze="features", max_epochs=1, random_state=0
+    ).fit(X, y)
+    clf.set_params(depth=18, freeze=None).fit(X, y)
+    assert all(parameter.requires_grad for parameter in clf.module_.parameters())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_unfreezing_between_calls_of_partial_fit(optimizer, colours):
+    X, y = colours
+    clf = ResNetClassifier(width_ratio=16, optimizer=optimizer, freeze="features", random_state=0)
+    clf.partial_fit(X, y).partial_fit(X, y)
+    before = clf.module_.conv1.weight.clone()
+    clf.set_params(freeze=None).partial_fit(X, y)
+    assert not torch.equal(clf.module_.conv1.weight, before)
 
 
 # What features are worth -----------------------------------------------------------------------
@@ -630,6 +738,57 @@ def test_features_of_a_named_layer(lenet, clothes):
         clf.transform(X)
     with pytest.raises(ValueError, match="'features_layer' parameter of LeNetClassifier"):
         clone(clf).fit(*clothes)
+
+
+class Odd(nn.Module):
+    """A layer that is called by keyword, one that gives a dict, and one in another order."""
+
+    def __init__(self):
+        super().__init__()
+        self.keyword, self.dict, self.transposed = nn.Linear(72, 4), AsDict(), nn.Identity()
+
+    def forward(self, x):
+        x = self.dict(x.flatten(1))["x"]
+        x = self.transposed(x.T).T
+        return self.keyword(input=x)
+
+
+class AsDict(nn.Module):
+    def forward(self, x):
+        return {"x": x}
+
+
+def test_layers_without_features_are_named(clothes):
+    X = np.random.default_rng(0).random((40, 8, 9))
+    clf = CNNClassifier(module=Odd(), early_stopping=False, max_epochs=1)
+    clf.fit(X, np.arange(40) % 4)
+    assert clf.transform(X).shape == (40, 72)
+    for name, got in {"dict": "no tensor for 64", "transposed": r"shape \(72, 64\)"}.items():
+        message = f"layer '{name}' must give features for each image; got {got}"
+        with pytest.raises(ValueError, match=message):
+            clf.set_params(features_layer=name).transform(X[:40])
+
+
+def test_a_network_is_copied_while_another_thread_looks_at_its_layers(lenet, clothes):
+    X, _ = clothes
+    clf = pickle.loads(pickle.dumps(lenet))
+    expected = clf.transform(X).tobytes()
+    stop = threading.Event()
+    results = []
+
+    def look():
+        while not stop.is_set():
+            results.append(clf.transform(X).tobytes())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for _ in range(30):
+            pickle.loads(pickle.dumps(clf))
+    finally:
+        stop.set()
+        thread.join()
+    assert set(results) == {expected}
 
 
 # What a network looks like ---------------------------------------------------------------------
@@ -666,12 +825,40 @@ def test_layer_shapes_of_a_fitted_network(lenet):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.parametrize("name", ["alexnet", "vgg11", "googlenet", "resnet18"])
+def test_layer_shapes_are_those_of_the_weights(name):
+    """Whether they are there, or would have to be downloaded."""
+    theirs = torchvision_model(name, **({"aux_logits": False} if name == "googlenet" else {}))
+    n_parameters = sum(parameter.numel() for parameter in theirs.parameters())
+    for weights in (theirs.state_dict(), "DEFAULT"):
+        clf = clone(TWINS[name]).set_params(weights=weights)
+        assert clf.layer_shapes((3, 64, 64), n_classes=1000)["n_parameters"].sum() == n_parameters
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "swin_t", "squeezenet1_1"])
+def test_layer_shapes_count_every_parameter_once(name):
+    clf = CNNClassifier(module=name)
+    table = clf.layer_shapes((3, 224, 224))
+    theirs = models.get_model(name, weights=None, num_classes=10)
+    assert table["n_parameters"].sum() == sum(p.numel() for p in theirs.parameters())
+
+
+def test_layer_shapes_of_a_layer_that_runs_twice():
+    layer = nn.Linear(64, 64)
+    module = nn.Sequential(nn.Flatten(), layer, nn.ReLU(), layer, nn.Linear(64, 2))
+    table = CNNClassifier(module=module).layer_shapes((8, 8), n_classes=2)
+    assert table["n_parameters"].tolist() == [0, 64 * 65, 0, 0, 65 * 2]
+
+
 def test_summary_needs_a_fit_or_a_size():
     with pytest.raises(ValueError, match="not fitted"):
         ResNetClassifier().summary()
     for size in ((28,), (0, 28, 28), (1.5, 2), "ab", 28):
         with pytest.raises(ValueError, match="'input_size' parameter must be"):
             ResNetClassifier().layer_shapes(size)
+    for n_classes in (0, 1, 2.5, "a", True):
+        with pytest.raises(ValueError, match="'n_classes' parameter must be a whole number from 2"):
+            ResNetClassifier().layer_shapes((28, 28), n_classes=n_classes)
     with pytest.raises(ValueError, match="must be 'auto' or at least 75, the smallest side"):
         InceptionV3Classifier(image_size=74).summary((28, 28))
 

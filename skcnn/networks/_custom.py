@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 LARGEST_PROBED_SIDE = 512
+USUAL_SIDE = 224
 
 # torchvision's models with auxiliary heads, which plain cross-entropy does not train.
 _TORCHVISION_DEFAULTS = {
@@ -90,9 +91,14 @@ def build_module(
     return built
 
 
-def _build_torchvision(
-    name: str, params: dict[str, Any], in_channels: int, n_classes: int
-) -> nn.Module:
+def check_torchvision_name(name: str) -> None:
+    """Check that torchvision has a classification model of this name.
+
+    Raises
+    ------
+    ValueError
+        If not; the message has the names that are close.
+    """
     from torchvision import models
 
     names = models.list_models(module=models)
@@ -104,6 +110,14 @@ def _build_torchvision(
             + (f" Close to it: {', '.join(close)}." if close else "")
             + " torchvision.models.list_models() has all names."
         )
+
+
+def _build_torchvision(
+    name: str, params: dict[str, Any], in_channels: int, n_classes: int
+) -> nn.Module:
+    from torchvision import models
+
+    check_torchvision_name(name)
     settings = {"num_classes": n_classes, **_TORCHVISION_DEFAULTS.get(name, {}), **params}
     network = models.get_model(name, weights=None, **settings)
     return network if in_channels == 3 else _with_input_channels(network, in_channels)
@@ -164,7 +178,7 @@ def probe_input_size(
                 y = network(torch.zeros(2, channels, *size))
         except ModuleChoiceError:
             raise
-        except (RuntimeError, ValueError, IndexError) as error:
+        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
             return error
         y = y[0] if isinstance(y, tuple | list) else y
         shape = getattr(y, "shape", None)
@@ -189,6 +203,8 @@ def probe_input_size(
         works = False
         while not works and high < LARGEST_PROBED_SIDE:
             low, high = high, min(2 * high, LARGEST_PROBED_SIDE)
+            if low < USUAL_SIDE < high:  # which some networks take alone
+                high = USUAL_SIDE
             works = attempt(enlarged(high)) is None
         while works and high - low > 1:  # low fails, high works
             middle = (low + high) // 2

@@ -141,10 +141,11 @@ class VGG(nn.Module):
 
 
 def _checked(blocks: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+    def is_count(n: object) -> bool:
+        return isinstance(n, Integral) and not isinstance(n, bool) and n >= 1
+
     pairs = [tuple(block) if isinstance(block, Sequence) else (block,) for block in blocks]
-    if not pairs or not all(
-        len(pair) == 2 and all(isinstance(n, Integral) and n >= 1 for n in pair) for pair in pairs
-    ):
+    if not pairs or not all(len(pair) == 2 and all(map(is_count, pair)) for pair in pairs):
         raise ValueError(
             "The 'blocks' parameter of VGG must be None, or for each block its number of "
             f"convolutions and their channels, as ((1, 64), (2, 128)); got {blocks!r} instead."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from skcnn.exceptions import DivergenceError
 from skcnn.training.averaging import WeightAverage
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.preprocessing import Preprocessing
+from skcnn.transfer import observable
 
 # Predictions are made in batches of these numbers of rows, filled up with zeros: within one, the
 # result of a row does not depend on its company. From 16 rows on, LeNet, AlexNet and ResNet-18 gave
@@ -272,15 +272,15 @@ class ImageClassifierNet(NeuralNetClassifier):
         x = to_tensor(x, device=self.device)
         return self.preprocessing_(x, augment=self.augment if self.module_.training else None)
 
-    def _forward(self, x: Tensor, **fit_params: Any) -> Tensor:
+    def _forward(self, x: Tensor, module: nn.Module | None = None, **fit_params: Any) -> Tensor:
         training = self.module_.training
-        forward = getattr(self, "_compiled", None) if training else None
+        forward = getattr(self, "_compiled", None) if training and module is None else module
         with torch.autocast(
             x.device.type,
             dtype=torch.bfloat16,
             enabled=training and self.precision == "bfloat16",
         ):
-            y_pred = (forward or self.module_)(x, **fit_params)
+            y_pred = (self.module_ if forward is None else forward)(x, **fit_params)
         # A network with auxiliary outputs gives its main one first.
         y_pred = y_pred[0] if isinstance(y_pred, tuple | list) else y_pred
         return y_pred.float()
@@ -311,33 +311,45 @@ class ImageClassifierNet(NeuralNetClassifier):
     ) -> Iterator[Tensor]:
         """Input of a layer, or its `output`, (n, n_features) on the CPU, for each batch.
 
-        Feature maps are averaged over their pixels.
+        Feature maps (n, C, H, W) are averaged over their pixels.
+
+        Raises
+        ------
+        ValueError
+            If the layer does not run, or has no features for each image.
         """
-        captured: list[Tensor] = []
-        thread = threading.get_ident()
+        captured: list[Any] = []
 
-        def capture(layer: nn.Module, *inputs_and_output: Any) -> None:
-            if threading.get_ident() == thread:  # other threads may be predicting
-                value = inputs_and_output[-1]
-                # Copied: the layers that follow may write to it.
-                captured[:] = [(value[0] if isinstance(value, tuple | list) else value).clone()]
+        def capture_input(layer: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+            captured[:] = [_first_tensor([*args, *kwargs.values()])]
 
-        layer = self.module_.get_submodule(layer_name)
-        hook = (layer.register_forward_hook if output else layer.register_forward_pre_hook)(capture)
-        try:
-            for batch in batches:
-                captured.clear()
-                self.infer(self._filled_up(batch))
-                if not captured:
-                    raise ValueError(
-                        f"The layer {layer_name!r} must take part when images are classified; got "
-                        "one that does not run instead."
-                    )
-                features = captured[0][: len(batch)].float()
-                features = features.mean(dim=(2, 3)) if features.ndim == 4 else features
-                yield features.flatten(1).cpu()
-        finally:
-            hook.remove()
+        def capture_output(layer: nn.Module, args: tuple, value: Any) -> None:
+            captured[:] = [_first_tensor(value if isinstance(value, tuple | list) else [value])]
+
+        module = observable(self.module_)
+        layer = module.get_submodule(layer_name)
+        if output:
+            layer.register_forward_hook(capture_output)
+        else:
+            layer.register_forward_pre_hook(capture_input, with_kwargs=True)
+        for batch in batches:
+            captured.clear()
+            filled_up = self._filled_up(batch)
+            self._forward(self._prepared(filled_up), module=module)
+            features = captured[0] if captured else None
+            if features is None or features.ndim == 0 or len(features) != len(filled_up):
+                got = "one that does not run"
+                if captured:
+                    shape = None if features is None else tuple(features.shape)
+                    got = f"{'no tensor' if shape is None else f'shape {shape}'} for "
+                    got += f"{len(filled_up)} images"
+                raise ValueError(
+                    f"The layer {layer_name!r} must give features for each image; got {got} "
+                    "instead. Name another 'features_layer'."
+                )
+            features = features[: len(batch)].float()
+            features = features.mean(dim=(2, 3)) if features.ndim == 4 else features
+            yield features.flatten(1).cpu()
 
     def _filled_up(self, batch: Tensor) -> Tensor:
         fitting = (rows for rows in _PREDICTION_ROWS if rows >= len(batch))
@@ -349,6 +361,11 @@ class ImageClassifierNet(NeuralNetClassifier):
         state = super().__getstate__()
         state.pop("_compiled", None)
         return state
+
+
+def _first_tensor(values: list[Any]) -> Tensor | None:
+    # Copied: the layers that follow may write to it.
+    return next((value.clone() for value in values if isinstance(value, Tensor)), None)
 
 
 def _listens(callback: Any, method_name: str) -> bool:

@@ -5,15 +5,18 @@ logits by a str attribute ``head_name``; for others that is found by running it.
 """
 
 from skcnn.transfer.adaptation import load_weights
-from skcnn.transfer.freezing import frozen_norms, set_frozen
-from skcnn.transfer.head import find_head
-from skcnn.transfer.weights import TrainedWeights, read_weights
+from skcnn.transfer.freezing import Frozen, set_frozen
+from skcnn.transfer.head import find_head, observable, parts_of
+from skcnn.transfer.weights import TrainedWeights, layer_shapes_of, read_weights
 
 __all__ = [
+    "Frozen",
     "TrainedWeights",
     "find_head",
-    "frozen_norms",
+    "layer_shapes_of",
     "load_weights",
+    "observable",
+    "parts_of",
     "read_weights",
     "set_frozen",
 ]

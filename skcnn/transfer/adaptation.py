@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
@@ -45,7 +46,8 @@ def load_weights(
         If anything else differs; the message lists the first differences.
     """
     expected = network.state_dict()
-    state = dict(state)
+    metadata = getattr(state, "_metadata", expected._metadata)
+    state = OrderedDict(state)
     adapted = []
 
     auxiliary = {
@@ -54,7 +56,8 @@ def load_weights(
         if name not in expected and name.split(".")[0] in _AUXILIARY
     }
     if auxiliary:
-        state = {name: state[name] for name in state if name.split(".")[0] not in auxiliary}
+        for name in [name for name in state if name.split(".")[0] in auxiliary]:
+            del state[name]
         adapted.append(f"{' and '.join(sorted(auxiliary))}: left out")
 
     stem = next((n for n, layer in network.named_modules() if isinstance(layer, nn.Conv2d)), None)
@@ -82,12 +85,13 @@ def load_weights(
         more = len(differences) - _MOST_LISTED
         raise ValueError(
             f"The 'weights' parameter of {owner} must fit its network; got weights that differ in "
-            f"{len(differences)} of its entries instead. "
+            f"{len(differences)} entries instead. "
             + "; ".join(differences[:_MOST_LISTED])
             + (f"; and {more} more" if more > 0 else "")
             + ". Give the network the options with which they were trained, and images of the "
             "size that its linear layers were trained on."
         )
+    state._metadata = metadata
     network.load_state_dict(state)
     return adapted
 
@@ -110,13 +114,17 @@ def _with_channels(weight: Tensor, n_channels: int) -> Tensor:
 
 
 def _differences(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[str]:
-    """Entries that do not fit, in words, in the order of the network."""
-    differences = []
+    """Entries that do not fit, in words: the first of each kind, then the others."""
+    kinds: dict[str, list[str]] = {"shape": [], "missing": [], "unknown": []}
     for name, entry in expected.items():
         if name not in state:
-            differences.append(f"{name!r} is missing")
+            kinds["missing"].append(f"{name!r} is missing")
         elif state[name].shape != entry.shape:
             got, wanted = tuple(state[name].shape), tuple(entry.shape)
-            differences.append(f"{name!r} has shape {got}, where {wanted} is needed")
-    differences += [f"{name!r} is unknown" for name in state if name not in expected]
-    return differences
+            kinds["shape"].append(f"{name!r} has shape {got}, where {wanted} is needed")
+        elif entry.is_floating_point() and not state[name].is_floating_point():
+            kinds["shape"].append(f"{name!r} is of {state[name].dtype}, where floats are needed")
+    kinds["unknown"] = [f"{name!r} is unknown" for name in state if name not in expected]
+    firsts = [differences[0] for differences in kinds.values() if differences]
+    others = [difference for differences in kinds.values() for difference in differences[1:]]
+    return firsts + others

@@ -6,15 +6,23 @@ import difflib
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from numbers import Integral
+from typing import NamedTuple
 
 from torch import nn
 
-from skcnn.transfer.head import is_weighted, is_within
+from skcnn.transfer.head import is_weighted, is_within, parts_of
+
+
+class Frozen(NamedTuple):
+    """What a call of :func:`set_frozen` froze, by name."""
+
+    parameters: list[str]  # only those that were not frozen before
+    norms: list[str]  # normalisations whose running statistics must not follow the batches
 
 
 def set_frozen(
     network: nn.Module, freeze: str | int | Sequence[str], head_name: str, owner: str
-) -> list[str]:
+) -> Frozen:
     """Let the parameters of a part of a network need no gradient.
 
     Parameters
@@ -23,7 +31,7 @@ def set_frozen(
         Network; parameters that need no gradient already stay so.
     freeze : {"features"}, str, int or sequence of str
         "features": all but the head. An int k: the first k linear and convolutional layers, in
-        the order in which the network names them, and the normalisation after each. Other str:
+        the order in which the network names them, and what comes before the next. Other str:
         patterns, as for file names, of the names of layers or parameters.
     head_name : str
         The part of the network that makes the logits.
@@ -32,8 +40,9 @@ def set_frozen(
 
     Returns
     -------
-    frozen : list of str
-        Names of the parameters that are frozen now, and were not before.
+    frozen : Frozen
+        The normalisations in it are to be held in evaluation mode, or they would be trained after
+        all.
 
     Raises
     ------
@@ -53,66 +62,50 @@ def set_frozen(
             f"The 'freeze' parameter of {owner} must match some part of the network; got "
             f"{freeze!r}, which matches none, instead. "
             + (f"Close to it: {', '.join(close)}. " if close else "")
-            + f"The network's largest parts are {', '.join(_children(network))}."
+            + f"The network's parts are {parts_of(network)}."
         )
-    frozen = [name for name, parameter in matched.items() if parameter.requires_grad]
     if not any(p.requires_grad and name not in matched for name, p in network.named_parameters()):
         raise ValueError(
             f"The 'freeze' parameter of {owner} must leave some part of the network to train; got "
             f"{freeze!r}, which freezes all of it, instead. freeze='features' leaves the head, "
             f"{head_name}."
         )
-    for name in frozen:
-        matched[name].requires_grad_(False)
-    return frozen
-
-
-def frozen_norms(network: nn.Module) -> list[str]:
-    """Names of the normalisations with running statistics whose parameters are all frozen.
-
-    Their statistics must not follow the batches, or they would be trained after all. One without
-    parameters goes with the layer before it.
-    """
-    names, frozen = [], False
-    for name, layer in network.named_modules():
-        parameters = [*layer.parameters(recurse=False)]
-        if parameters:
-            frozen = not any(parameter.requires_grad for parameter in parameters)
-        if frozen and isinstance(layer, nn.modules.batchnorm._NormBase):
-            names.append(name)
-    return names
+    newly_frozen = [name for name, parameter in matched.items() if parameter.requires_grad]
+    for parameter in matched.values():
+        parameter.requires_grad_(False)
+    norms = [
+        name
+        for name, layer in network.named_modules()
+        if isinstance(layer, nn.modules.batchnorm._NormBase) and chosen(f"{name}.running_mean")
+    ]
+    return Frozen(newly_frozen, norms)
 
 
 def _chooser(
     network: nn.Module, freeze: str | int | Sequence[str], head_name: str, owner: str
 ) -> Callable[[str], bool]:
-    """Whether a parameter is to be frozen, by its name."""
+    """Whether a parameter or buffer is to be frozen, by its name."""
     if freeze == "features":
         return lambda name: not is_within(name, head_name)
     if isinstance(freeze, Integral):
-        return set(_first_parameters(network, freeze, owner)).__contains__
+        first = _first_layers(network, freeze, owner)
+        return lambda name: name.rpartition(".")[0] in first
     patterns = [freeze] if isinstance(freeze, str) else freeze
     return lambda name: any(
         fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*") for pattern in patterns
     )
 
 
-def _first_parameters(network: nn.Module, n_layers: int, owner: str) -> list[str]:
-    names: list[str] = []
+def _first_layers(network: nn.Module, n_layers: int, owner: str) -> set[str]:
+    """Names of all modules before linear or convolutional layer number `n_layers` + 1."""
+    names: set[str] = set()
     n_seen = 0
-    for layer_name, layer in network.named_modules():
+    for name, layer in network.named_modules():
         n_seen += is_weighted(layer)
         if n_seen > n_layers:
             return names
-        names += [
-            f"{layer_name}.{name}" if layer_name else name
-            for name, _ in layer.named_parameters(recurse=False)
-        ]
+        names.add(name)
     raise ValueError(
         f"The 'freeze' parameter of {owner} must be less than {n_seen}, the number of linear and "
         f"convolutional layers of the network; got {n_layers} instead."
     )
-
-
-def _children(network: nn.Module) -> list[str]:
-    return [name for name, part in network.named_children() if [*part.parameters()]]

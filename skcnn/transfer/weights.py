@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.parse import urlparse
 import torch
 from torch import Tensor
 
+_WRAPPERS = ("module.", "_orig_mod.")
 _SUFFIXES = {".bin", ".ckpt", ".pt", ".pth", ".safetensors", ".tar"}
 # torchvision's own builders turn the mean and spread of ImageNet into these for these models.
 _HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -62,28 +64,58 @@ def read_weights(
     OSError
         If the file cannot be read, or not be downloaded.
     """
-    statistics = None
+    entry = None
     if isinstance(weights, Mapping):
         source, state = "a mapping", weights
     else:
         if _is_path(weights):
             path = Path(weights).expanduser()
+            entry = _entry_of_file(path.name, torchvision_name)
         else:
             entry = _torchvision_weights(weights, torchvision_name, owner)
             path = _downloaded(entry.url, owner)
-            statistics = _STATISTICS.get(torchvision_name) or _statistics(entry)
         source, state = str(path), _read_file(path, owner)
     _check_tensors(state, source, owner)
-    return TrainedWeights(dict(state), statistics)
+    statistics = None
+    if entry is not None:
+        statistics = _STATISTICS.get(torchvision_name) or _statistics(entry)
+    return TrainedWeights(_unwrapped(state), statistics)
+
+
+def layer_shapes_of(
+    weights: Mapping[str, Tensor] | str | os.PathLike | Enum,
+    torchvision_name: str | None,
+    owner: str,
+) -> Mapping[str, Tensor]:
+    """Trained weights, or tensors of their names and shapes where they would be downloaded.
+
+    Takes, and raises, what :func:`read_weights` does, but never downloads.
+    """
+    if isinstance(weights, Mapping) or _is_path(weights):
+        return read_weights(weights, torchvision_name, owner).state
+    from torchvision import models
+
+    _torchvision_weights(weights, torchvision_name, owner)
+    # Drawing their own weights takes these two long.
+    options = {"init_weights": False} if torchvision_name in _STATISTICS else {}
+    with torch.device("meta"):
+        return models.get_model(torchvision_name, weights=None, **options).state_dict()
 
 
 def _is_path(weights: Any) -> bool:
     if isinstance(weights, Enum):
         return False
     path = Path(weights)
-    return not isinstance(weights, str) or (
-        len(path.parts) > 1 or path.suffix.lower() in _SUFFIXES or path.exists()
-    )
+    return not isinstance(weights, str) or (len(path.parts) > 1 or path.suffix.lower() in _SUFFIXES)
+
+
+def _unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """State dict without the prefix that DataParallel or torch.compile puts before all names."""
+    prefix = next((p for p in _WRAPPERS if all(name.startswith(p) for name in state)), "")
+    unwrapped = OrderedDict((name[len(prefix) :], value) for name, value in state.items())
+    if not prefix and hasattr(state, "_metadata"):
+        unwrapped._metadata = state._metadata  # versions of layers
+    return unwrapped
 
 
 # From torchvision --------------------------------------------------------------------------
@@ -121,6 +153,16 @@ def _torchvision_weights(weights: str | Enum, name: str | None, owner: str) -> A
             f"path ends in one of {', '.join(sorted(_SUFFIXES))}, or has a folder in it."
         )
     return found
+
+
+def _entry_of_file(file_name: str, name: str | None) -> Any:
+    """Entry of torchvision's weights for the model `name` that has this file, by its name."""
+    if name is None:
+        return None
+    from torchvision import models
+
+    entries = models.get_model_weights(name)
+    return next((e for e in entries if Path(urlparse(e.url).path).name == file_name), None)
 
 
 def _statistics(entry: Any) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
@@ -168,7 +210,7 @@ def _read_file(path: Path, owner: str) -> Any:
     if not path.is_file():
         raise FileNotFoundError(
             f"The 'weights' parameter of {owner} must be a path to a file; got {str(path)!r}, "
-            "where there is none, instead."
+            "where there is no file, instead. Files on the web must be downloaded first."
         )
     if path.suffix.lower() == ".safetensors":
         from safetensors import SafetensorError
@@ -186,11 +228,11 @@ def _read_file(path: Path, owner: str) -> Any:
 
 def _unreadable(path: Path, owner: str, error: Exception) -> ValueError:
     # Not torch's advice that follows: to load a stranger's file, whatever is in it.
-    first_sentence = str(error).splitlines()[0].split(". ")[0] if str(error) else repr(error)
+    reason = str(error).splitlines()[0].split(". ")[0] if str(error) else "no more"
     return ValueError(
         f"The 'weights' parameter of {owner} must be a file of tensors alone, as safetensors or as "
         f"torch.save(module.state_dict(), path) writes it; got {str(path)!r} instead, which is "
-        f"damaged, or holds other objects, and was not loaded. The reader says: {first_sentence}."
+        f"damaged, or holds other objects, and was not loaded ({type(error).__name__}: {reason})."
     )
 
 
@@ -206,6 +248,9 @@ def _check_tensors(state: Any, source: str, owner: str) -> None:
                 got = f"{type(value).__name__} under {name!r}"
                 if isinstance(value, Mapping):
                     got += f" (give the part of it, state[{name!r}], if those are the weights)"
+                break
+            if value.is_meta or value.is_quantized or value.layout != torch.strided:
+                got = f"{name!r}, which is quantized, sparse, or has no values"
                 break
             if value.is_floating_point() and not value.isfinite().all():
                 got = f"{name!r} with NaN or infinity"
