@@ -393,6 +393,7 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
             precision=resolve_precision(self.precision, device),
             compile_training=self.compile,
             held=self._frozen.norms,
+            raw_size=self.image_shape_[1:],
             criterion=nn.CrossEntropyLoss,
             criterion__reduction="none",
             criterion__label_smoothing=self.label_smoothing,

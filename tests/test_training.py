@@ -641,6 +641,8 @@ def test_large_images_are_predicted_in_smaller_batches():
         return net.initialize().prediction_rows
 
     assert [rows(side) for side in (8, 96, 97, 224, 4000)] == [256, 256, 128, 32, 1]
+    net = make_net(raw_size=(3000, 4000)).initialize()  # photographs, made small
+    assert net.prediction_rows == 4
 
 
 def test_features_are_what_a_layer_takes_or_gives():

@@ -23,7 +23,9 @@ from skcnn.transfer import observable
 # the same bytes in all of them on an x86-64 CPU; below, probabilities differed by up to 9e-7
 # (examples/benchmarks/prediction_batches.py).
 _PREDICTION_ROWS = (16, 64, 256)
-_MOST_PREDICTION_PIXELS = 256 * 96 * 96  # in one batch, to bound memory
+# Pixels of one batch as the network sees them, and as they are before: to bound memory.
+_MOST_PREDICTION_PIXELS = 256 * 96 * 96
+_MOST_RAW_PIXELS = 256 * 512 * 512
 
 
 class ImageClassifierNet(NeuralNetClassifier):
@@ -51,6 +53,8 @@ class ImageClassifierNet(NeuralNetClassifier):
         Train through ``torch.compile``; predictions use the module as it is.
     held : sequence of str, default=()
         Names of the layers that stay in evaluation mode while the others train.
+    raw_size : tuple of int, optional
+        Height and width of the images before `preprocessing`, where they may be large.
     **kwargs
         Parameters of :class:`skorch.NeuralNetClassifier`.
     """
@@ -66,6 +70,7 @@ class ImageClassifierNet(NeuralNetClassifier):
         precision: str = "float32",
         compile_training: bool = False,
         held: Sequence[str] = (),
+        raw_size: tuple[int, int] | None = None,
         **kwargs: Any,
     ):
         super().__init__(module, **kwargs)
@@ -76,6 +81,7 @@ class ImageClassifierNet(NeuralNetClassifier):
         self.precision = precision
         self.compile_training = compile_training
         self.held = held
+        self.raw_size = raw_size
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
@@ -288,8 +294,10 @@ class ImageClassifierNet(NeuralNetClassifier):
     @property
     def prediction_rows(self) -> int:
         """Rows of a full prediction batch: fewer for large images, to bound memory."""
-        height, width = self.preprocessing_.size
-        fit_in = max(1, _MOST_PREDICTION_PIXELS // (height * width))
+        fit_in = _MOST_PREDICTION_PIXELS // math.prod(self.preprocessing_.size)
+        if self.raw_size is not None:
+            fit_in = min(fit_in, _MOST_RAW_PIXELS // math.prod(self.raw_size))
+        fit_in = max(1, fit_in)
         return min(_PREDICTION_ROWS[-1], 1 << (fit_in.bit_length() - 1))
 
     @torch.inference_mode()
