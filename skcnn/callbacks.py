@@ -4,7 +4,14 @@ from skcnn.training.callbacks import (
     AccuracyEarlyStopping,
     EpochAccuracy,
     FitProgressBar,
+    LearningRateRise,
     training_callbacks,
 )
 
-__all__ = ["AccuracyEarlyStopping", "EpochAccuracy", "FitProgressBar", "training_callbacks"]
+__all__ = [
+    "AccuracyEarlyStopping",
+    "EpochAccuracy",
+    "FitProgressBar",
+    "LearningRateRise",
+    "training_callbacks",
+]

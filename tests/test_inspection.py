@@ -27,13 +27,17 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
+from skorch.callbacks import EpochTimer
 
+from skcnn import LeNetClassifier
 from skcnn.inspection import (
     ConfusionMatrixDisplay,
     EvaluationReport,
     HistoryDisplay,
+    LearningRateDisplay,
     MistakesDisplay,
     evaluate,
+    find_lr,
     plot_confusion_matrix,
     plot_history,
     plot_mistakes,
@@ -952,3 +956,74 @@ def test_report_is_built_by_keyword():
         n_samples=4,
     )
     assert " ".join(str(report).splitlines()[-3].split()) == "weighted avg 0.88 0.75 0.77 4"
+
+
+# Learning-rate range test -----------------------------------------------------------------------
+
+
+def test_find_lr_finds_a_rate_that_trains(clothes):
+    X, y = clothes
+    clf = LeNetClassifier(batch_size=32, random_state=0)
+    before = repr(clf.get_params())
+    display = find_lr(clf, X, y, n_steps=60)
+    assert repr(clf.get_params()) == before
+    assert not hasattr(clf, "net_")
+    assert 1e-4 < display.lr < 0.1
+    assert display.lr == float(f"{display.lr:.0e}")
+    assert display.losses.min() < display.losses[0]
+    assert len(display.lrs) == len(display.losses) <= 60
+    assert_allclose(np.diff(np.log(display.lrs)), np.log(1e7) / 59)
+    found = LeNetClassifier(lr=display.lr, batch_size=32, max_epochs=5, random_state=0).fit(X, y)
+    timid = LeNetClassifier(lr=1e-6, batch_size=32, max_epochs=5, random_state=0).fit(X, y)
+    assert found.score(X, y) > timid.score(X, y) + 0.2
+    assert display.ax_.get_xscale() == "log"
+    assert f"lr = {display.lr:g}" in display.ax_.get_legend().get_texts()[-1].get_text()
+    plt.close(display.figure_)
+
+
+def test_find_lr_is_repeatable_and_ends_where_the_loss_explodes(clothes):
+    X, y = clothes
+    clf = LeNetClassifier(optimizer="sgd", batch_size=32, random_state=0)
+    a, b = (find_lr(clf, X, y, highest=1e4, n_steps=60) for _ in range(2))
+    assert_array_equal(a.losses, b.losses)
+    assert len(a.losses) < 60
+    assert np.isfinite(a.losses).all()
+    plt.close("all")
+
+
+def test_find_lr_leaves_a_fitted_estimator_and_its_callbacks_alone(clothes):
+    X, y = clothes
+    callback = EpochTimer()
+    clf = LeNetClassifier(max_epochs=1, callbacks=[callback], random_state=0).fit(X, y)
+    proba, seen = clf.predict_proba(X).tobytes(), dict(vars(callback))
+    find_lr(clf, X, y, n_steps=30, ax=plt.figure().add_subplot())
+    assert clf.predict_proba(X).tobytes() == proba
+    assert vars(callback) == seen
+    plt.close("all")
+
+
+def test_the_steepest_fall_is_found():
+    lrs = np.geomspace(1e-5, 1, 200)
+    fall = 1 / (1 + (1e-3 / lrs) ** 4)
+    assert LearningRateDisplay(lrs, 2 - 1.5 * fall).lr in (1e-3, 2e-3)  # the average lags
+    explosion = np.where(lrs > 0.1, 100 * (lrs - 0.1), 0)
+    assert LearningRateDisplay(lrs, 2 - 1.5 * fall + explosion).lr in (1e-3, 2e-3)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"lowest": 0}, "must be positive, the second the larger one; got 0 and 10.0"),
+        ({"lowest": 1, "highest": 1}, "must be positive, the second the larger one; got 1 and 1"),
+        ({"n_steps": 9}, "'n_steps' parameter of find_lr must be at least 10; got 9"),
+        ({"lowest": 1e9, "highest": 1e12}, "'lowest' parameter of find_lr must be a rate that"),
+    ],
+)
+def test_find_lr_refuses_what_makes_no_sense(params, message, clothes):
+    with pytest.raises(ValueError, match=message):
+        find_lr(LeNetClassifier(optimizer="sgd", batch_size=32), *clothes, **params)
+
+
+def test_find_lr_needs_a_classifier_of_skcnn(clothes):
+    with pytest.raises(TypeError, match="must be a classifier of skcnn; got SVC instead"):
+        find_lr(SVC(), *clothes)

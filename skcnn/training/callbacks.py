@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -128,6 +128,52 @@ class FitProgressBar(Callback):
     def __getstate__(self) -> dict[str, Any]:
         """State without the bar, which holds an open stream."""
         return {**self.__dict__, "bar_": None}
+
+
+class LearningRateRise(Callback):
+    """Set the learning rate of every training step, and end the fit after the last of them.
+
+    The fit ends by `LearningRateRise.Finished`, also when the loss is no longer finite or is
+    `explosion` times what it was at the first step.
+
+    Parameters
+    ----------
+    lrs : array-like of shape (n_steps,)
+        Rate of each step.
+    explosion : float, default=4
+        How many times the first loss ends the fit.
+    """
+
+    class Finished(Exception):
+        """There is nothing left to measure."""
+
+    def __init__(self, lrs: Sequence[float], explosion: float = 4):
+        self.lrs = lrs
+        self.explosion = explosion
+
+    def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
+        """Forget earlier losses."""
+        self.losses_: list[float] = []
+
+    def on_batch_begin(self, net: NeuralNet, training: bool, **kwargs: Any) -> None:
+        """Set the rate of the step."""
+        if training:
+            for group in net.optimizer_.param_groups:
+                group["lr"] = float(self.lrs[len(self.losses_)])
+
+    def on_batch_end(
+        self, net: NeuralNet, training: bool, loss: torch.Tensor, **kwargs: Any
+    ) -> None:
+        """Note the loss, unless it exploded; end after the last rate."""
+        if not training:
+            return
+        value = float(loss)
+        first = self.losses_[0] if self.losses_ else value
+        if not math.isfinite(value) or value > self.explosion * first:
+            raise self.Finished
+        self.losses_.append(value)
+        if len(self.losses_) == len(self.lrs):
+            raise self.Finished
 
 
 def training_callbacks(
