@@ -22,9 +22,9 @@ from skcnn.networks import (
     NiN,
     ResNet,
     build_module,
-    check_torchvision_name,
     probe_input_size,
 )
+from skcnn.networks._custom import check_torchvision_name
 from skcnn.networks.alexnet import VARIANTS
 from skcnn.networks.resnet import LARGEST_SMALL_SIDE
 from skcnn.networks.resnet import STAGES as RESNET_STAGES

@@ -668,7 +668,7 @@ def test_module_errors_come_before_training(tops_and_bags):
 
 
 INTERRUPTED = """
-import sys
+import signal
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 from skcnn import LeNetClassifier
@@ -678,6 +678,8 @@ class Announce(Callback):
     def on_epoch_begin(self, net, **kwargs):
         print("training", flush=True)
 
+# Where the tests run in the background, the shell has them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
 clf = LeNetClassifier(max_epochs=500, early_stopping=False, callbacks=[Announce()])
 GridSearchCV(clf, {"lr": [1e-3, 1e-4]}, cv=2, error_score=0).fit(X, y)

@@ -5,7 +5,7 @@ logits, and knows nothing of estimators. ``smallest_side`` of each says how smal
 with which options, ``head_name`` which part makes the logits.
 """
 
-from skcnn.networks._custom import build_module, check_torchvision_name, probe_input_size
+from skcnn.networks._custom import build_module, probe_input_size
 from skcnn.networks.alexnet import AlexNet
 from skcnn.networks.googlenet import GoogLeNet
 from skcnn.networks.inception import InceptionV3
@@ -23,6 +23,5 @@ __all__ = [
     "NiN",
     "ResNet",
     "build_module",
-    "check_torchvision_name",
     "probe_input_size",
 ]
