@@ -14,9 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from sklearn.base import (
-    BaseEstimator,
-)
+from sklearn.base import BaseEstimator
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_random_state, compute_sample_weight
 from sklearn.utils.validation import check_is_fitted
@@ -29,12 +27,7 @@ from skcnn._prediction import ImagePredictor, Images
 from skcnn._summary import layer_table, summarise
 from skcnn._validation import Interval, StrOptions, validate_parameter_constraints
 from skcnn.exceptions import AdaptedWeightsWarning, warn_caller
-from skcnn.images import (
-    ArrayImages,
-    dataset_labels,
-    is_dataset,
-    scan_images,
-)
+from skcnn.images import ArrayImages, dataset_labels, is_dataset, scan_images
 from skcnn.training.augmentation import AUGMENTATIONS, resolve_augmentation
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.callbacks import AccuracyEarlyStopping, training_callbacks

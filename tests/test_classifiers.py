@@ -262,6 +262,7 @@ def test_mirror_averaged_prediction(tops_and_bags):
     proba = clf.predict_proba(X)
     assert proba.tobytes() == clf.predict_proba(X[:, :, ::-1]).tobytes()
     expected = np.exp((one_sided + mirrored) / 2)
+    # The mean of the logits is taken in float32 there, of their float64 log-softmax here.
     np.testing.assert_allclose(proba, expected / expected.sum(1, keepdims=True), rtol=1e-5)
 
 

@@ -135,21 +135,19 @@ class ImageClassifierNet(NeuralNetClassifier):
                 average.update()
             return step
 
-        for _ in range(self.max_epochs if epochs is None else epochs):
+        for epoch in range(self.max_epochs if epochs is None else epochs):
+            if average is not None and epoch > 0:
+                average.swap()  # back to what trains
             self.notify("on_epoch_begin", **datasets)
             self.run_single_epoch(training_batches, True, "train", train_step, **fit_params)
             if average is not None:
-                average.swap()  # for validation, and for what is kept of the epoch
+                average.swap()  # for validation, for what is kept of the epoch, and in the end
             self.run_single_epoch(
                 validation_batches, False, "valid", self.validation_step, **fit_params
             )
             self.notify("on_epoch_end", **datasets)
-            if average is not None:
-                average.swap()
             if self.stop_:
                 break
-        if average is not None:
-            average.swap()
         return self
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:

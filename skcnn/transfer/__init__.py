@@ -6,7 +6,8 @@ logits by a str attribute ``head_name``; for others that is found by running it.
 
 from skcnn.transfer.adaptation import load_weights
 from skcnn.transfer.freezing import Frozen, set_frozen
-from skcnn.transfer.head import find_head, observable, parts_of
+from skcnn.transfer.head import find_head
+from skcnn.transfer.layers import observable, parts_of
 from skcnn.transfer.weights import TrainedWeights, layer_shapes_of, read_weights
 
 __all__ = [

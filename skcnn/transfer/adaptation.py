@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from skcnn.transfer.head import is_within
+from skcnn.transfer.layers import is_within
 
 # Heads that help only while the original is trained: what their names begin with in torchvision.
 _AUXILIARY = ("aux1", "aux2", "AuxLogits")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from skcnn.transfer.head import is_weighted, is_within, parts_of
+from skcnn.transfer.layers import is_weighted, is_within, parts_of
 
 
 class Frozen(NamedTuple):
