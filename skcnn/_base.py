@@ -26,12 +26,12 @@ from skcnn._labels import check_labels, check_weights, encode_labels
 from skcnn._prediction import ImagePredictor, Images
 from skcnn._summary import layer_table, summarise
 from skcnn._validation import Interval, StrOptions, validate_parameter_constraints
-from skcnn.exceptions import AdaptedWeightsWarning, warn_caller
+from skcnn.exceptions import AdaptedWeightsWarning, SlowPrecisionWarning, warn_caller
 from skcnn.images import ArrayImages, dataset_labels, is_dataset, scan_images
 from skcnn.training.augmentation import AUGMENTATIONS, resolve_augmentation
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.callbacks import AccuracyEarlyStopping, training_callbacks
-from skcnn.training.devices import cpu_threads, resolve_device, resolve_precision
+from skcnn.training.devices import cpu_threads, has_bfloat16, resolve_device
 from skcnn.training.mixing import MIXINGS, make_mixing
 from skcnn.training.net import ImageClassifierNet
 from skcnn.training.optimizers import LR_SCHEDULES, OPTIMIZERS, optimizer_settings
@@ -78,6 +78,7 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
     precision: str = "auto"
     compile: bool = False
     device: str | torch.device = "auto"
+    data_device: Literal["auto", "cpu"] = "auto"
     callbacks: Sequence | None = None
     n_threads: int | None = None
     weights: Mapping[str, Tensor] | str | PathLike | Enum | None = None
@@ -111,6 +112,7 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "compile": ["boolean"],
         "device": [str, torch.device],
+        "data_device": [StrOptions({"auto", "cpu"})],
         "callbacks": [list, tuple, None],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "weights": "no_validation",  # see _check_parameters
@@ -263,6 +265,13 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
         with self._unchanged_on_error():
             self._check_parameters()
             device = resolve_device(self.device, self._name)
+            if self.precision == "bfloat16" and not has_bfloat16(device):
+                warn_caller(
+                    f"The 'precision' parameter of {self._name} is 'bfloat16', which the device "
+                    f"'{device}' only imitates: training will be slow. Use precision='auto', "
+                    "which takes what is fastest.",
+                    SlowPrecisionWarning,
+                )
             random_state = check_random_state(self.random_state)
             split_seed, seed = random_state.randint(np.iinfo(np.int32).max, size=2)
 
@@ -383,7 +392,9 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
             augment=resolve_augmentation(self.augment),
             mixing=make_mixing(self.mixing, len(self.classes_)),
             average_decay=None if incremental else self.ema,
-            precision=resolve_precision(self.precision, device),
+            precision=self.precision,
+            reproducible=self.random_state is not None,
+            keep_on_host=self.data_device == "cpu",
             compile_training=self.compile,
             held=self._frozen.norms,
             raw_size=self.image_shape_[1:],
@@ -427,7 +438,7 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
         self.history_ = [*earlier, *new]
         self.n_epochs_ = len(self.history_)
         self.best_epoch_ = n_before + best_epoch
-        self.precision_ = net.precision
+        self.precision_, self.memory_format_ = net.arithmetic_
 
     # Checks of what comes in -------------------------------------------------------------------
 

@@ -59,11 +59,19 @@ lr : float, default=1e-3
     tta : bool, default=False
         Predict from the mean of the logits of each image and its mirror image. Needs no new fit.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of training; predictions are float32. "auto": bfloat16 on GPUs that have it, else float32.
+        Of training; predictions are float32. "auto": where the device has bfloat16 and the fit is
+        long enough to earn it back, a few steps are timed in each, in the layout of memory that
+        is faster, and the fastest whose loss agrees with float32 is taken, on this machine from
+        then on; otherwise float32 on the CPU and bfloat16 on GPUs. The layout is found in the same
+        way for the other two.
     compile : bool, default=False
         Train through ``torch.compile``. It takes its time at first: for long fits.
     device : str or torch.device, default="auto"
         "auto": cuda, then mps, then cpu.
+    data_device : {"auto", "cpu"}, default="auto"
+        Where the images are during a fit. "auto": on the device of training, resized once, if that
+        fits into half of its free memory (on the CPU, an eighth for resized images); otherwise as
+        "cpu": where they are, prepared batch by batch while the one before trains.
     callbacks : list, default=None
         More skorch callbacks, instances or (name, callback) pairs; used as they are.
     n_threads : int, default=None
@@ -114,8 +122,10 @@ classes_ : ndarray of shape (n_classes,)
         Number, from 1, of the epoch whose weights are kept.
     device_ : torch.device
         Where the network is.
-    precision_ : str
-        Precision of training."""
+    precision_ : {"float32", "bfloat16"}
+        Precision of training.
+    memory_format_ : {"contiguous", "channels_last"}
+        Layout of memory in training."""
 
 
 def shares_parameters(cls: type) -> type:

@@ -26,6 +26,7 @@ from skcnn.images import (
     infer_layout,
     is_dataset,
 )
+from skcnn.training.batches import read_ahead
 from skcnn.training.devices import cpu_threads
 from skcnn.training.net import ImageClassifierNet
 from skcnn.transfer import find_head, parts_of
@@ -184,8 +185,11 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         """Batches for prediction, checked as they are read."""
         pixel_range = PixelRange.empty(images.is_uint8)
         step = self.net_.prediction_rows
-        for start in range(0, len(images), step):
-            batch = images.read(slice(start, start + step))
+        starts = range(0, len(images), step)
+        batches = (images.read(slice(start, start + step)) for start in starts)
+        if isinstance(images, ArrayImages) and images.is_mapped:
+            batches = read_ahead(batches)
+        for start, batch in zip(starts, batches, strict=True):
             check_finite(batch, start)
             pixel_range = pixel_range.widened(batch)
             yield batch

@@ -8,6 +8,7 @@ __all__ = [
     "AmbiguousImageShapeWarning",
     "DivergenceError",
     "NoValidationWarning",
+    "SlowPrecisionWarning",
     "ValueRangeWarning",
 ]
 
@@ -26,6 +27,10 @@ class ValueRangeWarning(UserWarning):
 
 class NoValidationWarning(UserWarning):
     """Some classes have too few images to set one aside for early stopping."""
+
+
+class SlowPrecisionWarning(UserWarning):
+    """The device has no arithmetic of the precision that was asked for, and imitates it."""
 
 
 class DivergenceError(FloatingPointError):

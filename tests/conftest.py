@@ -5,6 +5,15 @@ import pytest
 from skcnn.datasets import load_fashion_mnist_mini
 
 
+@pytest.fixture(scope="session", autouse=True)
+def torch_home(tmp_path_factory):
+    """Folder of torch's downloads and of skcnn's records, instead of the user's."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        folder = tmp_path_factory.mktemp("torch")
+        monkeypatch.setenv("TORCH_HOME", str(folder))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def clothes():
     """300 images and labels of Fashion-MNIST, ten classes, shuffled: (300, 28, 28) uint8."""

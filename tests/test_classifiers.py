@@ -235,7 +235,6 @@ def test_random_state_none_follows_numpy(tops_and_bags):
         {"label_smoothing": 0.1},
         {"class_weight": "balanced"},
         {"class_weight": {0: 2.0, 8: 1.0}},
-        {"precision": "bfloat16"},
         {"image_size": 20},
         {"norm": "batch"},
         {"activation": "sigmoid", "pooling": "avg", "norm": "batch", "max_epochs": 10},
@@ -404,7 +403,7 @@ def test_verbosity(tops_and_bags, capsys):
     assert "valid_acc" in err
     quick(max_epochs=2, verbose=2).fit(X, y)
     out, _ = capsys.readouterr()
-    assert len(out.splitlines()) == 4  # two of the head, one for each epoch
+    assert len(out.splitlines()) == 5  # the arithmetic, two of the head, one for each epoch
     assert "train_acc" in out
 
 

@@ -19,7 +19,7 @@ ALLOWED = {
     "images": ({"exceptions"}, STANDARD, {"PIL"}),
     "training": (
         {"exceptions", "images", "transfer"},
-        {*STANDARD, "skorch", "sklearn"},
+        {*STANDARD, "psutil", "skorch", "sklearn"},
         {"torchvision", "tqdm"},
     ),
     "callbacks": ({"training"}, set(), set()),

@@ -31,7 +31,7 @@ from skcnn.training.augmentation import (
 )
 from skcnn.training.averaging import WeightAverage
 from skcnn.training.batches import BatchIterator, LabelledImages
-from skcnn.training.devices import cpu_threads, resolve_device, resolve_precision
+from skcnn.training.devices import cpu_threads, resolve_device
 from skcnn.training.mixing import make_mixing
 from skcnn.training.net import ImageClassifierNet
 from skcnn.training.optimizers import optimizer_settings, schedule_settings
@@ -404,11 +404,6 @@ def test_unknown_and_absent_devices():
     with pytest.raises(ValueError, match="must be a device of this machine"):
         resolve_device("meta", "Est")
     assert resolve_device(CPU, "Est") == resolve_device("cpu", "Est") == CPU
-
-
-def test_precision():
-    assert resolve_precision("auto", CPU) == "float32"
-    assert resolve_precision("bfloat16", CPU) == "bfloat16"
 
 
 def test_threads_are_put_back():

@@ -7,7 +7,13 @@ and nothing writes to it.
 from skcnn.images._conversion import as_array, detached, is_dataset
 from skcnn.images._layout import ImageLayout, infer_layout
 from skcnn.images._scan import ImageScan, PixelRange, check_finite, scan_images
-from skcnn.images._sources import ArrayImages, DatasetImages, dataset_labels, first_image
+from skcnn.images._sources import (
+    ArrayImages,
+    DatasetImages,
+    TensorImages,
+    dataset_labels,
+    first_image,
+)
 
 __all__ = [
     "ArrayImages",
@@ -15,6 +21,7 @@ __all__ = [
     "ImageLayout",
     "ImageScan",
     "PixelRange",
+    "TensorImages",
     "as_array",
     "check_finite",
     "dataset_labels",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -23,23 +25,33 @@ class ArrayImages:
     def __init__(self, array: np.ndarray, layout: ImageLayout):
         self.array = array
         self.layout = layout
+        self._file = _file_behind(array)
 
     def __len__(self) -> int:
         return len(self.array)
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the pixels are read from a file, as they are needed."""
+        return self._file is not None
 
     @property
     def is_uint8(self) -> bool:
         """Whether the pixels are bytes, which stand for 0–255."""
         return self.array.dtype == np.uint8
 
-    def read(self, rows: slice | np.ndarray) -> Tensor:
+    def read(self, rows: slice | Tensor) -> Tensor:
         """Batch of shape (n, C, H, W), uint8 or float32, in memory of its own.
 
         Copied always: a batch must survive operations in place, and an array may be read-only.
         """
+        if isinstance(rows, Tensor):
+            rows = rows.numpy()
         # A value too large for float32 becomes infinite here; check_finite speaks of it.
         with np.errstate(over="ignore"):
             batch = np.array(self.array[rows], dtype=np.uint8 if self.is_uint8 else np.float32)
+        if self._file is not None:
+            _release(self._file)
         return _channels_first(batch, self.layout)
 
 
@@ -60,20 +72,38 @@ class DatasetImages:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def read(self, rows: slice | np.ndarray) -> Tensor:
+    def read(self, rows: slice | Tensor) -> Tensor:
         """Batch of shape (n, C, H, W), uint8 or float32."""
-        if isinstance(rows, slice):
-            rows = np.arange(*rows.indices(len(self)))
-        images = [image_array(_image_of(self.dataset[int(i)])) for i in rows]
+        rows = range(*rows.indices(len(self))) if isinstance(rows, slice) else rows.tolist()
+        images = [image_array(_image_of(self.dataset[i])) for i in rows]
         for i, image in zip(rows, images, strict=True):
             if image.shape != self.layout.row_shape:
                 raise ValueError(
                     f"The images in X must all have the shape {self.layout.row_shape}; got "
                     f"{image.shape} for image {i} instead. Resize or crop them in the Dataset."
                 )
-            check_one_scale(image, self.is_uint8, int(i))
+            check_one_scale(image, self.is_uint8, i)
         batch = np.stack(images).astype(np.uint8 if self.is_uint8 else np.float32, copy=False)
         return _channels_first(batch, self.layout)
+
+
+class TensorImages:
+    """Images in a tensor on any device, as the other sources' batches are.
+
+    Parameters
+    ----------
+    pixels : Tensor of shape (n, C, H, W), uint8 or float32
+    """
+
+    def __init__(self, pixels: Tensor):
+        self.pixels = pixels
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, rows: Tensor) -> Tensor:
+        """Batch of shape (n, C, H, W), in memory of its own, on the device of the pixels."""
+        return self.pixels.index_select(0, rows)
 
 
 def first_image(dataset: Dataset) -> np.ndarray:
@@ -123,3 +153,23 @@ def _channels_first(batch: np.ndarray, layout: ImageLayout) -> Tensor:
         return images
     # Cloned, since contiguous() may keep strides that let torch take another algorithm.
     return images.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)
+
+
+def _file_behind(array: np.ndarray) -> np.memmap | None:
+    """Find the memory map that an array is, or is a view of."""
+    base: object = array
+    while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
+        base = base.base
+    return base if isinstance(base, np.memmap) else None
+
+
+def _release(mapped: np.memmap) -> None:
+    """Let go of the pages that were read: the system keeps them, as its own memory."""
+    # In mode "c" they may hold changes that are nowhere else.
+    if mapped.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    base: object = mapped
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap):
+        base.madvise(mmap.MADV_DONTNEED)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from skcnn.images import ArrayImages, DatasetImages
+from skcnn.images import ArrayImages, DatasetImages, TensorImages
+
+T = TypeVar("T")
 
 
 class Batch(tuple):
@@ -24,13 +29,25 @@ class Batch(tuple):
         batch.weights = weights
         return batch
 
+    def to(self, device: torch.device) -> Batch:
+        """Batch on `device`, by way of pinned memory, from which a copy does not wait."""
+        if self[0].device.type == device.type:
+            return self
+        pin = device.type == "cuda"
+        return Batch(
+            *(
+                t if t is None else (t.pin_memory() if pin else t).to(device, non_blocking=pin)
+                for t in (*self, self.weights)
+            )
+        )
+
 
 class LabelledImages(Dataset):
     """Some rows of a source of images, with class indices and loss weights.
 
     Parameters
     ----------
-    images : ArrayImages or DatasetImages
+    images : ArrayImages, DatasetImages or TensorImages
     rows : ndarray of shape (n,)
         Rows of `images` that belong here, in order; a row may be named more than once.
     targets : ndarray of shape (n,)
@@ -41,13 +58,13 @@ class LabelledImages(Dataset):
 
     def __init__(
         self,
-        images: ArrayImages | DatasetImages,
+        images: ArrayImages | DatasetImages | TensorImages,
         rows: np.ndarray,
         targets: np.ndarray,
         weights: np.ndarray | None = None,
     ):
         self.images = images
-        self.rows = rows
+        self.rows = torch.as_tensor(rows)
         self.targets = torch.as_tensor(targets, dtype=torch.long)
         if weights is not None:
             weights = weights / weights.max()  # first, since the mean of huge ones may overflow
@@ -60,11 +77,19 @@ class LabelledImages(Dataset):
     def __getitem__(self, i: int) -> tuple[Tensor, Tensor]:
         return self.images.read(self.rows[i : i + 1])[0], self.targets[i]
 
+    def moved(self, images: TensorImages, rows: Tensor) -> LabelledImages:
+        """Return the same as `rows` of other `images`, all on the device of those."""
+        device = images.pixels.device
+        moved = copy.copy(self)
+        moved.images, moved.rows = images, rows.to(device)
+        moved.targets = self.targets.to(device)
+        moved.weights = None if self.weights is None else self.weights.to(device)
+        return moved
+
     def batch(self, positions: Tensor) -> Batch:
         """Batch of the images at `positions` (k,), in that order."""
         weights = None if self.weights is None else self.weights[positions]
-        images = self.images.read(self.rows[positions.numpy()])
-        return Batch(images, self.targets[positions], weights)
+        return Batch(self.images.read(self.rows[positions]), self.targets[positions], weights)
 
 
 class BatchIterator:
@@ -82,14 +107,27 @@ class BatchIterator:
         Largest number of images in a batch.
     shuffle : bool
         Draw a new order for every epoch, from torch's default generator.
+    device : torch.device, optional
+        Where the batches are wanted. None: where the images are.
+    equal : bool, default=False
+        Make all batches of an epoch one size, by taking its first rows a second time in the last.
     """
 
-    def __init__(self, dataset: LabelledImages, batch_size: int, shuffle: bool):
+    def __init__(
+        self,
+        dataset: LabelledImages,
+        batch_size: int,
+        shuffle: bool,
+        device: torch.device | None = None,
+        equal: bool = False,
+    ):
         self.dataset = dataset
         self.n_batches = math.ceil(len(dataset) / batch_size)
         if batch_size > 1:
             self.n_batches = max(1, min(self.n_batches, len(dataset) // 2))
         self.shuffle = shuffle
+        self.device = device
+        self.equal = equal
 
     def __len__(self) -> int:
         return self.n_batches
@@ -97,5 +135,41 @@ class BatchIterator:
     def __iter__(self) -> Iterator[Batch]:
         n = len(self.dataset)
         order = torch.randperm(n) if self.shuffle else torch.arange(n)
-        for positions in order.tensor_split(self.n_batches):
-            yield self.dataset.batch(positions)
+        if self.equal:
+            order = torch.cat([order, order[: -n % self.n_batches]])
+        order = order.to(self.dataset.targets.device)
+        batches = map(self._read, order.tensor_split(self.n_batches))
+        return read_ahead(batches) if self._takes_a_while else batches
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in the largest batch."""
+        return math.ceil(len(self.dataset) / self.n_batches)
+
+    def first(self) -> Batch:
+        """Read a batch as large as any, without a draw."""
+        return self._read(torch.arange(self.n_rows, device=self.dataset.targets.device))
+
+    @property
+    def _takes_a_while(self) -> bool:
+        """Whether batches come from a file, or go to another device than the images are on.
+
+        Not said of a Dataset: what it draws at random must be drawn in the order of training.
+        """
+        images = self.dataset.images
+        elsewhere = self.device is not None and self.device.type != "cpu"
+        return isinstance(images, ArrayImages) and (images.is_mapped or elsewhere)
+
+    def _read(self, positions: Tensor) -> Batch:
+        batch = self.dataset.batch(positions)
+        return batch if self.device is None else batch.to(self.device)
+
+
+def read_ahead(items: Iterator[T]) -> Iterator[T]:
+    """Yield the same items, each made by another thread while the one before it is used."""
+    end = object()
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        following = executor.submit(next, items, end)
+        while (item := following.result()) is not end:
+            following = executor.submit(next, items, end)
+            yield item

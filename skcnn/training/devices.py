@@ -1,10 +1,12 @@
-"""Where to compute, and in what precision."""
+"""Where to compute, and what a device has."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import psutil
 import torch
 
 
@@ -48,12 +50,70 @@ def _is_available(device: torch.device) -> bool:
     return device.type != "meta"
 
 
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """Precision of training: "auto" is bfloat16 where a GPU has it, else float32."""
-    if precision != "auto":
-        return precision
-    has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return "bfloat16" if has_bfloat16 else "float32"
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16, rather than imitates it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = cpu_capabilities()
+    return device.type == "cpu" and any(
+        capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
+    )
+
+
+def cpu_capabilities() -> Mapping[str, Any]:
+    """Ask torch what the CPU can do; its oldest versions do not say."""
+    return getattr(torch.cpu, "get_capabilities", dict)()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be had on a device, the system's memory for the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    return psutil.virtual_memory().available
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+@contextlib.contextmanager
+def cudnn_benchmarking() -> Iterator[None]:
+    """Let cuDNN try its algorithms and keep the fastest for each shape."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+@contextlib.contextmanager
+def out_of_memory_explained(batch_size: int) -> Iterator[None]:
+    """Raise a MemoryError that says what to do for the several errors that torch has.
+
+    Raises
+    ------
+    MemoryError
+        If torch finds no memory, on any device.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # The CPU's allocator has no class of error of its own.
+        if not (
+            isinstance(error, torch.OutOfMemoryError)
+            or "DefaultCPUAllocator" in str(error)
+            or "MPS backend out of memory" in str(error)
+        ):
+            raise
+        raise MemoryError(
+            f"The device ran out of memory in training. Lower batch_size, which is {batch_size}, "
+            "or image_size; on a GPU, data_device='cpu' keeps the images in the memory of the host."
+        ) from error
 
 
 @contextlib.contextmanager

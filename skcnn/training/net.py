@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -13,9 +16,19 @@ from skorch.utils import to_tensor
 from torch import Tensor, nn
 
 from skcnn.exceptions import DivergenceError
+from skcnn.training.arithmetic import (
+    MEMORY_FORMATS,
+    Arithmetic,
+    Trial,
+    by_rule,
+    choose_arithmetic,
+)
 from skcnn.training.averaging import WeightAverage
 from skcnn.training.batches import BatchIterator, LabelledImages
+from skcnn.training.devices import cudnn_benchmarking, out_of_memory_explained, synchronize
 from skcnn.training.preprocessing import Preprocessing
+from skcnn.training.reproducibility import seeded_generators
+from skcnn.training.residency import make_resident
 from skcnn.transfer import observable
 
 # Predictions are made in batches of these numbers of rows, filled up with zeros: within one, the
@@ -47,8 +60,12 @@ class ImageClassifierNet(NeuralNetClassifier):
         Applied to the batches of training and their targets, after `preprocessing`.
     average_decay : float, optional
         Validate, and end, with an exponential moving average of the weights; only in `fit_loop`.
-    precision : {"float32", "bfloat16"}, default="float32"
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of training; predictions are float32.
+    reproducible : bool, default=True
+        Train in what timing found fastest only where it can be put on record, for fits to come.
+    keep_on_host : bool, default=False
+        Leave the images on the CPU, whether they would fit on the device or not.
     compile_training : bool, default=False
         Train through ``torch.compile``; predictions use the module as it is.
     held : sequence of str, default=()
@@ -67,7 +84,9 @@ class ImageClassifierNet(NeuralNetClassifier):
         augment: Callable[[Tensor], Tensor] | None = None,
         mixing: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
         average_decay: float | None = None,
-        precision: str = "float32",
+        precision: str = "auto",
+        reproducible: bool = True,
+        keep_on_host: bool = False,
         compile_training: bool = False,
         held: Sequence[str] = (),
         raw_size: tuple[int, int] | None = None,
@@ -79,6 +98,8 @@ class ImageClassifierNet(NeuralNetClassifier):
         self.mixing = mixing
         self.average_decay = average_decay
         self.precision = precision
+        self.reproducible = reproducible
+        self.keep_on_host = keep_on_host
         self.compile_training = compile_training
         self.held = held
         self.raw_size = raw_size
@@ -91,6 +112,8 @@ class ImageClassifierNet(NeuralNetClassifier):
         """Set the module and the preprocessing, both of which skorch then moves to the device."""
         super().initialize_module()
         self.preprocessing_ = self.preprocessing()
+        self.arithmetic_ = by_rule(self.precision, torch.device(self.device))
+        self._memory_format = "contiguous"
         return self
 
     # Training ------------------------------------------------------------------------------
@@ -106,11 +129,13 @@ class ImageClassifierNet(NeuralNetClassifier):
         # Only its call is kept: skorch would take a module for one of its own.
         self._compiled = torch.compile(self.module_).__call__ if self.compile_training else None
         try:
-            self.notify("on_train_begin", X=X, y=y)
-            self.fit_loop(X, y, **fit_params)
-            self.notify("on_train_end", X=X, y=y)
+            with cudnn_benchmarking(), out_of_memory_explained(self.batch_size):
+                self.notify("on_train_begin", X=X, y=y)
+                self.fit_loop(X, y, **fit_params)
+                self.notify("on_train_end", X=X, y=y)
         finally:
             self._compiled = None
+            self._set_memory_format("contiguous")
             self._set_training(False)
         return self
 
@@ -119,12 +144,17 @@ class ImageClassifierNet(NeuralNetClassifier):
     ) -> ImageClassifierNet:
         """Train and validate for `epochs`, or until a callback stops it."""
         self.check_data(X, y)
+        n_epochs = self.max_epochs if epochs is None else epochs
         training, validation = self.get_split_datasets(X, y)
         datasets = {"dataset_train": training, "dataset_valid": validation}
+        if n_epochs > 1 and not self.keep_on_host:
+            training, validation = map(self._resident, (training, validation))
         training_batches = self.get_iterator(training, training=True)
         validation_batches = (
             None if validation is None else self.get_iterator(validation, training=False)
         )
+        if isinstance(training_batches, BatchIterator):
+            self._choose_arithmetic(training_batches, n_epochs)
         average = None
         if self.average_decay is not None:
             average = WeightAverage(self.module_, self.average_decay)
@@ -135,7 +165,7 @@ class ImageClassifierNet(NeuralNetClassifier):
                 average.update()
             return step
 
-        for epoch in range(self.max_epochs if epochs is None else epochs):
+        for epoch in range(n_epochs):
             if average is not None and epoch > 0:
                 average.swap()  # back to what trains
             self.notify("on_epoch_begin", **datasets)
@@ -149,6 +179,66 @@ class ImageClassifierNet(NeuralNetClassifier):
             if self.stop_:
                 break
         return self
+
+    def _resident(self, dataset: Any) -> Any:
+        if not isinstance(dataset, LabelledImages):
+            return dataset
+        return make_resident(dataset, self.preprocessing_, torch.device(self.device))
+
+    def _choose_arithmetic(self, batches: BatchIterator, n_epochs: int) -> None:
+        """Set the precision and memory format of this fit; say so, if verbose."""
+        device = torch.device(self.device)
+
+        @functools.cache
+        def material() -> tuple[nn.Module, Tensor, Tensor]:
+            with seeded_generators(0, device), torch.no_grad():
+                images, targets = batches.first()
+                x = self._prepared(images)
+            copied = copy.deepcopy(self.module_)
+            for layer in copied.modules():  # masks that differ would hide what rounding does
+                layer.training = not isinstance(layer, nn.modules.dropout._DropoutNd)
+            return copied, x, targets
+
+        self.arithmetic_, how = choose_arithmetic(
+            self.module_,
+            lambda arithmetic: self._try_step(*material(), arithmetic),
+            precision=self.precision,
+            device=device,
+            n_steps=n_epochs * len(batches),
+            batch_shape=(batches.n_rows, *self.preprocessing_.size),
+            reproducible=self.reproducible,
+        )
+        self._set_memory_format(self.arithmetic_.memory_format)
+        if self.verbose:
+            print(f"Trains in {' '.join(self.arithmetic_)} ({how}).")
+
+    def _try_step(
+        self, module: nn.Module, x: Tensor, targets: Tensor, arithmetic: Arithmetic
+    ) -> Trial:
+        """Time one forward and backward pass of a copy of the network."""
+        memory_format = MEMORY_FORMATS[arithmetic.memory_format]
+        module.to(memory_format=memory_format)
+        module.zero_grad()
+        with seeded_generators(0, x.device):
+            synchronize(x.device)
+            start = time.perf_counter()
+            y_pred = self._forward(x, module, arithmetic)
+            loss = self.get_loss(y_pred, targets)
+            loss.backward()
+            synchronize(x.device)
+            seconds = time.perf_counter() - start
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        return Trial(seconds, loss.item(), nn.utils.get_total_norm(gradients).item())
+
+    def _set_memory_format(self, name: str) -> None:
+        """Lay out the network, and what the optimizer keeps of it, in a memory format."""
+        self._memory_format = name
+        memory_format = MEMORY_FORMATS[name]
+        self.module_.to(memory_format=memory_format)
+        for state in self.optimizer_.state.values():
+            for key, value in state.items():
+                if isinstance(value, Tensor) and value.ndim == 4:
+                    state[key] = value.to(memory_format=memory_format)
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call the callbacks that override `method_name`.
@@ -262,8 +352,13 @@ class ImageClassifierNet(NeuralNetClassifier):
     def get_iterator(self, dataset: Any, training: bool = False) -> Iterable:
         """Mini-batches: read whole where the dataset can, item by item otherwise."""
         if isinstance(dataset, LabelledImages):
-            batch_size = self.batch_size if training else self.prediction_rows
-            return BatchIterator(dataset, batch_size, shuffle=training)
+            return BatchIterator(
+                dataset,
+                self.batch_size if training else self.prediction_rows,
+                shuffle=training,
+                device=torch.device(self.device),
+                equal=training and self.compile_training,
+            )
         return super().get_iterator(dataset, training=training)
 
     # Inference -----------------------------------------------------------------------------
@@ -276,15 +371,24 @@ class ImageClassifierNet(NeuralNetClassifier):
         x = to_tensor(x, device=self.device)
         return self.preprocessing_(x, augment=self.augment if self.module_.training else None)
 
-    def _forward(self, x: Tensor, module: nn.Module | None = None, **fit_params: Any) -> Tensor:
-        training = self.module_.training
-        forward = getattr(self, "_compiled", None) if training and module is None else module
-        with torch.autocast(
-            x.device.type,
-            dtype=torch.bfloat16,
-            enabled=training and self.precision == "bfloat16",
-        ):
-            y_pred = (self.module_ if forward is None else forward)(x, **fit_params)
+    def _forward(
+        self,
+        x: Tensor,
+        module: nn.Module | None = None,
+        arithmetic: Arithmetic | None = None,
+        **fit_params: Any,
+    ) -> Tensor:
+        """Logits of the network, or of a `module` like it; float32 and as it is laid out now."""
+        if arithmetic is None:
+            precision = self.arithmetic_.precision if self.module_.training else "float32"
+            arithmetic = Arithmetic(precision, self._memory_format)
+        if module is None:
+            compiled = self.module_.training and getattr(self, "_compiled", None)
+            module = compiled or self.module_
+        x = x.contiguous(memory_format=MEMORY_FORMATS[arithmetic.memory_format])
+        bfloat16 = arithmetic.precision == "bfloat16"
+        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            y_pred = module(x, **fit_params)
         # A network with auxiliary outputs gives its main one first.
         y_pred = y_pred[0] if isinstance(y_pred, tuple | list) else y_pred
         return y_pred.float()

@@ -60,12 +60,17 @@ class Preprocessing(nn.Module):
         per_channel = None if per_channel is None else per_channel.float()[:, :, None, None]
         self.register_buffer("mean_and_scale", per_channel)
 
-    def forward(self, x: Tensor, augment: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Float32 batch of shape (n, C, *size) for images of shape (n, C, H, W)."""
+    def resize(self, x: Tensor) -> Tensor:
+        """First part: float32 images (n, C, *size), bytes scaled to 0–1."""
         # Divided, not multiplied by 1/255: bytes then give the very floats that x / 255 gives.
         x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
         if x.shape[-2:] != self.size:
             x = functional.interpolate(x, self.size, mode="bilinear", antialias=True)
+        return x
+
+    def forward(self, x: Tensor, augment: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Float32 batch (n, C, *size) for images of shape (n, C, H, W), or resized ones."""
+        x = self.resize(x)
         if augment is not None:
             x = _checked(augment, x)
         if self.mean_and_scale is not None:
