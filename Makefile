@@ -48,6 +48,9 @@ bench: $(VENV)/.test
 	$(BIN)/python examples/benchmarks/fashion_mnist.py
 	$(BIN)/python examples/benchmarks/import_time.py
 	$(BIN)/python examples/benchmarks/prediction_batches.py
+	$(BIN)/python examples/benchmarks/engine.py
+	$(BIN)/python examples/benchmarks/overheads.py
+	$(BIN)/python examples/benchmarks/bfloat16_accuracy.py
 	$(BIN)/python examples/benchmarks/every_network.py
 	$(BIN)/python examples/benchmarks/published_table.py
 

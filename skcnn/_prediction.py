@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -33,6 +34,8 @@ from skcnn.transfer import find_head, parts_of
 
 Images = ArrayImages | DatasetImages
 
+# Pixels that are read at once, unless a batch has more.
+_READ_PIXELS = 1 << 21
 # How arrays are checked. Pixels are looked at in chunks, later, so that none is looked at twice.
 _CHECKS = {"dtype": "numeric", "allow_nd": True, "ensure_all_finite": False}
 
@@ -182,17 +185,18 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
             return torch.cat(list(forward(self._read_batches(images)))).numpy()
 
     def _read_batches(self, images: Images) -> Iterator[Tensor]:
-        """Batches for prediction, checked as they are read."""
+        """Batches for prediction, checked as they are read: several small ones at once."""
         pixel_range = PixelRange.empty(images.is_uint8)
-        step = self.net_.prediction_rows
+        rows = self.net_.prediction_rows
+        step = rows * max(1, _READ_PIXELS // (rows * math.prod(images.layout.shape)))
         starts = range(0, len(images), step)
-        batches = (images.read(slice(start, start + step)) for start in starts)
+        chunks = (images.read(slice(start, start + step)) for start in starts)
         if isinstance(images, ArrayImages) and images.is_mapped:
-            batches = read_ahead(batches)
-        for start, batch in zip(starts, batches, strict=True):
-            check_finite(batch, start)
-            pixel_range = pixel_range.widened(batch)
-            yield batch
+            chunks = read_ahead(chunks)
+        for start, chunk in zip(starts, chunks, strict=True):
+            check_finite(chunk, start)
+            pixel_range = pixel_range.widened(chunk)
+            yield from chunk.split(rows)
         pixel_range.warn_if_unlike(self._pixel_range)
 
     # What was learned --------------------------------------------------------------------------

@@ -100,7 +100,7 @@ def test_every_container_gives_the_same_batch():
         assert batch.dtype == torch.uint8, name
         assert torch.equal(batch, expected), name
     for order, flat in [((5, 7, 3), X), ((3, 5, 7), np.moveaxis(X, 3, 1))]:
-        assert torch.equal(source(flat.reshape(6, -1), order).read(np.arange(6)), expected)
+        assert torch.equal(source(flat.reshape(6, -1), order).read(torch.arange(6)), expected)
 
 
 def test_other_things_pass_through_unchanged():
@@ -160,7 +160,7 @@ def test_reading_never_touches_the_input(tmp_path):
     X = colour_images().astype(np.float32)
     np.save(tmp_path / "X.npy", X)
     for array in (X.copy(), np.load(tmp_path / "X.npy", mmap_mode="r")):
-        for rows in (slice(0, 4), np.array([3, 1])):
+        for rows in (slice(0, 4), torch.tensor([3, 1])):
             source(array).read(rows).fill_(-1)
         np.testing.assert_array_equal(array, X)
 
@@ -177,7 +177,7 @@ def test_dataset():
     X = colour_images()
     pairs = torch.utils.data.TensorDataset(torch.from_numpy(X), torch.arange(6) % 2)
     images = DatasetImages(pairs, infer_layout(X.shape[1:], None, "Est"))
-    assert torch.equal(images.read(np.array([4, 2])), source(X).read(np.array([4, 2])))
+    assert torch.equal(images.read(torch.tensor([4, 2])), source(X).read(torch.tensor([4, 2])))
     assert torch.equal(images.read(slice(4, 9)), source(X).read(slice(4, 9)))
     assert dataset_labels(pairs).tolist() == [0, 1, 0, 1, 0, 1]
     with pytest.raises(ValueError, match=r"\(image, label\) pairs"):

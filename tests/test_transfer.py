@@ -307,12 +307,14 @@ def test_weights_of_torchvision_come_with_their_normalisation(published, colours
         clf = clone(base).fit(X, y)
         off = clone(base).set_params(normalize=False).fit(X, y)
         grey = clone(base).fit(X[..., 0], y)
-    mean, scale = clf.net_.preprocessing_.mean_and_scale[:, :, 0, 0].numpy()
+    mean, scale = (
+        getattr(clf.net_.preprocessing_, name).flatten().numpy() for name in ("mean", "scale")
+    )
     # Kept in float32, whose digits end at 6e-8, and inverted twice.
     np.testing.assert_allclose((mean, 1 / scale), IMAGENET_STATISTICS, rtol=1e-6)
     assert clf.module_.conv1.kernel_size == (7, 7)  # stem="auto" follows the weights
-    assert off.net_.preprocessing_.mean_and_scale is None
-    assert grey.net_.preprocessing_.mean_and_scale.shape == (2, 1, 1, 1)
+    assert off.net_.preprocessing_.mean is None
+    assert grey.net_.preprocessing_.scale.shape == (1, 1, 1)
 
 
 def test_without_network_the_message_says_where_to_put_the_file(published, colours):

@@ -12,6 +12,9 @@ from torch.utils.data import Dataset
 from skcnn.images._conversion import check_one_scale, image_array
 from skcnn.images._layout import ImageLayout
 
+# Rows of a file that are read before their pages are let go: a row anywhere may bring 2 MB with it.
+_MAPPED_ROWS = 32
+
 
 class ArrayImages:
     """Images in an array of any layout, memory-mapped and read-only ones too.
@@ -45,14 +48,31 @@ class ArrayImages:
 
         Copied always: a batch must survive operations in place, and an array may be read-only.
         """
-        if isinstance(rows, Tensor):
-            rows = rows.numpy()
+        dtype = np.uint8 if self.is_uint8 else np.float32
         # A value too large for float32 becomes infinite here; check_finite speaks of it.
         with np.errstate(over="ignore"):
-            batch = np.array(self.array[rows], dtype=np.uint8 if self.is_uint8 else np.float32)
-        if self._file is not None:
-            _release(self._file)
+            if isinstance(rows, slice):
+                batch = np.array(self.array[rows], dtype=dtype)
+                self._release()
+            else:
+                batch = np.empty((len(rows), *self.array.shape[1:]), dtype=dtype)
+                step = len(rows) if self._file is None else _MAPPED_ROWS
+                for start in range(0, len(rows), step):
+                    some = slice(start, start + step)
+                    batch[some] = self.array[rows[some].numpy()]
+                    self._release()
         return _channels_first(batch, self.layout)
+
+    def _release(self) -> None:
+        """Let go of the pages of a file that were read: the system keeps them, as its own."""
+        # In mode "c" they may hold changes that are nowhere else.
+        if self._file is None or self._file.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        base: object = self._file
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap):
+            base.madvise(mmap.MADV_DONTNEED)
 
 
 class DatasetImages:
@@ -161,15 +181,3 @@ def _file_behind(array: np.ndarray) -> np.memmap | None:
     while isinstance(base, np.ndarray) and not isinstance(base, np.memmap):
         base = base.base
     return base if isinstance(base, np.memmap) else None
-
-
-def _release(mapped: np.memmap) -> None:
-    """Let go of the pages that were read: the system keeps them, as its own memory."""
-    # In mode "c" they may hold changes that are nowhere else.
-    if mapped.mode == "c" or not hasattr(mmap, "MADV_DONTNEED"):
-        return
-    base: object = mapped
-    while isinstance(base, np.ndarray):
-        base = base.base
-    if isinstance(base, mmap.mmap):
-        base.madvise(mmap.MADV_DONTNEED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import math
@@ -106,7 +107,10 @@ class ImageClassifierNet(NeuralNetClassifier):
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
-        return [("epoch_timer", EpochTimer()), ("print_log", PrintLog())]
+        callbacks: list[tuple[str, Callback]] = [("epoch_timer", EpochTimer())]
+        if self.verbose:  # it formats its table for nobody, too
+            callbacks.append(("print_log", PrintLog()))
+        return callbacks
 
     def initialize_module(self) -> ImageClassifierNet:
         """Set the module and the preprocessing, both of which skorch then moves to the device."""
@@ -135,6 +139,7 @@ class ImageClassifierNet(NeuralNetClassifier):
                 self.notify("on_train_end", X=X, y=y)
         finally:
             self._compiled = None
+            self.module_.zero_grad()  # gradients take as much memory as the network
             self._set_memory_format("contiguous")
             self._set_training(False)
         return self
@@ -189,11 +194,11 @@ class ImageClassifierNet(NeuralNetClassifier):
         """Set the precision and memory format of this fit; say so, if verbose."""
         device = torch.device(self.device)
 
-        @functools.cache
-        def material() -> tuple[nn.Module, Tensor, Tensor]:
+        @functools.cache  # made only if something is tried
+        def what_is_tried() -> tuple[nn.Module, Tensor, Tensor]:
             with seeded_generators(0, device), torch.no_grad():
                 images, targets = batches.first()
-                x = self._prepared(images)
+                x = self.preprocessing_(to_tensor(images, device=device))
             copied = copy.deepcopy(self.module_)
             for layer in copied.modules():  # masks that differ would hide what rounding does
                 layer.training = not isinstance(layer, nn.modules.dropout._DropoutNd)
@@ -201,7 +206,7 @@ class ImageClassifierNet(NeuralNetClassifier):
 
         self.arithmetic_, how = choose_arithmetic(
             self.module_,
-            lambda arithmetic: self._try_step(*material(), arithmetic),
+            lambda arithmetic: self._try_step(*what_is_tried(), arithmetic),
             precision=self.precision,
             device=device,
             n_steps=n_epochs * len(batches),
@@ -275,18 +280,22 @@ class ImageClassifierNet(NeuralNetClassifier):
         """Run over all batches; their losses leave the device together, at the end."""
         if iterator is None:
             return
-        losses, records = [], []
+        records: list[dict] = []
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
             step = {name: y.detach() for name, y in step_fn(batch, **fit_params).items()}
+            if not records:
+                # One place for all: small tensors that stay, between large ones that come and
+                # go, would leave holes in memory.
+                losses = step["loss"].new_empty(len(iterator))
+            losses[len(records)] = step["loss"]
             record = self.history[-1]["batches"][-1]
             record[f"{prefix}_batch_size"] = len(batch[1])
-            record[f"{prefix}_loss"] = step["loss"]
-            losses.append(step["loss"])
+            record[f"{prefix}_loss"] = losses[len(records)]
             records.append(record)
             self.notify("on_batch_end", batch=batch, training=training, **step)
         total = 0.0
-        for record, loss in zip(records, torch.stack(losses).tolist(), strict=True):
+        for record, loss in zip(records, losses.tolist(), strict=True):
             record[f"{prefix}_loss"] = loss
             total += loss * record[f"{prefix}_batch_size"]
         mean = total / sum(record[f"{prefix}_batch_size"] for record in records)
@@ -386,8 +395,7 @@ class ImageClassifierNet(NeuralNetClassifier):
             compiled = self.module_.training and getattr(self, "_compiled", None)
             module = compiled or self.module_
         x = x.contiguous(memory_format=MEMORY_FORMATS[arithmetic.memory_format])
-        bfloat16 = arithmetic.precision == "bfloat16"
-        with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+        with _precision(arithmetic.precision, x.device.type):
             y_pred = module(x, **fit_params)
         # A network with auxiliary outputs gives its main one first.
         y_pred = y_pred[0] if isinstance(y_pred, tuple | list) else y_pred
@@ -476,6 +484,13 @@ class ImageClassifierNet(NeuralNetClassifier):
 def _first_tensor(values: list[Any]) -> Tensor | None:
     # Copied: the layers that follow may write to it.
     return next((value.clone() for value in values if isinstance(value, Tensor)), None)
+
+
+def _precision(name: str, device_type: str) -> contextlib.AbstractContextManager:
+    """Context for a forward pass; none, which costs nothing, where there is nothing to change."""
+    if name == "float32" and not torch.is_autocast_enabled(device_type):
+        return contextlib.nullcontext()
+    return torch.autocast(device_type, dtype=torch.bfloat16, enabled=name == "bfloat16")
 
 
 def _listens(callback: Any, method_name: str) -> bool:

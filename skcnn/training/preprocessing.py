@@ -56,9 +56,9 @@ class Preprocessing(nn.Module):
     ):
         super().__init__()
         self.size = size
-        per_channel = None if mean is None else torch.tensor(np.stack([mean, 1 / std]))
-        per_channel = None if per_channel is None else per_channel.float()[:, :, None, None]
-        self.register_buffer("mean_and_scale", per_channel)
+        for name, values in (("mean", mean), ("scale", None if std is None else 1 / std)):
+            per_channel = None if values is None else torch.tensor(values).float()[:, None, None]
+            self.register_buffer(name, per_channel)
 
     def resize(self, x: Tensor) -> Tensor:
         """First part: float32 images (n, C, *size), bytes scaled to 0–1."""
@@ -70,13 +70,14 @@ class Preprocessing(nn.Module):
 
     def forward(self, x: Tensor, augment: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Float32 batch (n, C, *size) for images of shape (n, C, H, W), or resized ones."""
-        x = self.resize(x)
+        prepared = self.resize(x)
         if augment is not None:
-            x = _checked(augment, x)
-        if self.mean_and_scale is not None:
-            mean, scale = self.mean_and_scale
-            x = (x - mean) * scale
-        return x
+            prepared = _checked(augment, prepared)
+        if self.mean is None:
+            return prepared
+        if prepared is x or augment is not None:
+            return (prepared - self.mean).mul_(self.scale)
+        return prepared.sub_(self.mean).mul_(self.scale)
 
 
 def _checked(augment: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
