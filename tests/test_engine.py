@@ -214,10 +214,16 @@ def test_compiled_training_compiles_once(clothes, monkeypatch):
 
 
 @pytest.fixture
-def try_steps(monkeypatch, tmp_path):
-    """Make a `try_step` of given seconds per candidate, which notes what was tried."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+def timing(no_timing, monkeypatch, tmp_path):
+    """Allow fits that are long enough to time some steps, with nothing on record."""
+    monkeypatch.setattr(arithmetic, "_SHARE_OF_FIT", 0.03)
     monkeypatch.setattr(arithmetic._Record, "_of_process", {})
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+
+@pytest.fixture
+def try_steps(timing, monkeypatch):
+    """Make a `try_step` of given seconds per candidate, which notes what was tried."""
     monkeypatch.setattr(arithmetic, "has_bfloat16", lambda device: True)
 
     def make(outcomes):
@@ -381,9 +387,8 @@ def long_enough(**params):
 
 
 @pytest.fixture
-def channels_last(monkeypatch, tmp_path):
-    """Let timing find channels-last the fastest, and note each step of it."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+def channels_last(timing, monkeypatch):
+    """Let timing find channels-last the fastest."""
     monkeypatch.setattr(arithmetic, "has_bfloat16", lambda device: False)
 
     def slower_when_contiguous(self, module, x, targets, candidate):

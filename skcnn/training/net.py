@@ -285,8 +285,7 @@ class ImageClassifierNet(NeuralNetClassifier):
             self.notify("on_batch_begin", batch=batch, training=training)
             step = {name: y.detach() for name, y in step_fn(batch, **fit_params).items()}
             if not records:
-                # One place for all: small tensors that stay, between large ones that come and
-                # go, would leave holes in memory.
+                # One tensor for all, on the device until the epoch ends.
                 losses = step["loss"].new_empty(len(iterator))
             losses[len(records)] = step["loss"]
             record = self.history[-1]["batches"][-1]
