@@ -18,14 +18,13 @@ from joblib import Memory
 from sklearn.base import BaseEstimator
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_random_state, compute_sample_weight
-from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import Callback
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 
 from skcnn._labels import check_labels, check_weights, encode_labels
 from skcnn._prediction import ImagePredictor, Images
-from skcnn._summary import layer_table, summarise
+from skcnn._summary import SummarisedNetwork
 from skcnn._validation import Interval, StrOptions, validate_parameter_constraints
 from skcnn.exceptions import AdaptedWeightsWarning, SlowPrecisionWarning, warn_caller
 from skcnn.images import ArrayImages, ImageScan, dataset_labels, is_dataset, scan_images
@@ -49,7 +48,6 @@ from skcnn.training.state import callback_params
 from skcnn.transfer import (
     Frozen,
     TrainedWeights,
-    layer_shapes_of,
     load_weights,
     read_weights,
     set_frozen,
@@ -57,7 +55,7 @@ from skcnn.transfer import (
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ImageClassifier(ImagePredictor, BaseEstimator):
+class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
     """Base of the classifiers: everything but the network.
 
     A subclass adds its network's parameters, as dataclass fields with their constraints, and names
@@ -655,90 +653,7 @@ class ImageClassifier(ImagePredictor, BaseEstimator):
             weights = of_class if weights is None else weights * of_class
         return LabelledImages(images, rows.index, rows.targets, weights)
 
-    # What the network looks like --------------------------------------------------------------
-
-    def summary(self, input_size: Sequence[int] | None = None, n_classes: int | None = None) -> Any:
-        """Summarise the network: layers, output shapes, parameters, multiply-adds.
-
-        Parameters
-        ----------
-        input_size : sequence of int, default=None
-            (C, H, W) or (H, W) of images, which need not exist: a network is made for them, and
-            where they are too small, for enlarged ones. None: the fitted network.
-        n_classes : int, default=None
-            Only used with `input_size`. None: those of the fit, or 10 before any.
-
-        Returns
-        -------
-        statistics : torchinfo.ModelStatistics
-            For one image; prints as a table.
-
-        Raises
-        ------
-        NotFittedError
-            If there is neither a fit nor `input_size`.
-        ValueError
-            If `input_size` is none.
-        """
-        return summarise(*self._network_for(input_size, n_classes))
-
-    def layer_shapes(
-        self, input_size: Sequence[int] | None = None, n_classes: int | None = None
-    ) -> Any:
-        """Tabulate the layers of the network, one row each, in the order in which they run.
-
-        Parameters
-        ----------
-        input_size : sequence of int, default=None
-            (C, H, W) or (H, W) of images, which need not exist: a network is made for them, and
-            where they are too small, for enlarged ones. None: the fitted network.
-        n_classes : int, default=None
-            Only used with `input_size`. None: those of the fit, or 10 before any.
-
-        Returns
-        -------
-        table : pandas.DataFrame
-            Columns ``layer`` (name), ``type``, ``output_shape`` (without the batch),
-            ``n_parameters`` and ``multiply_adds``.
-
-        Raises
-        ------
-        NotFittedError
-            If there is neither a fit nor `input_size`.
-        ValueError
-            If `input_size` is none.
-        """
-        return layer_table(*self._network_for(input_size, n_classes))
-
-    def _network_for(
-        self, input_size: Sequence[int] | None, n_classes: int | None
-    ) -> tuple[nn.Module, tuple[int, int, int]]:
-        """Fitted network, or one made for images of `input_size`, and the shape that it takes."""
-        if input_size is None:
-            check_is_fitted(self, "net_")
-            return self.module_, (self.image_shape_[0], *self.input_size_)
-        self._check_parameters()
-        shape = tuple(input_size) if isinstance(input_size, Sequence) else ()
-        if len(shape) not in (2, 3) or not all(_is_number(n) and n > 0 for n in shape):
-            raise ValueError(
-                f"The 'input_size' parameter must be (C, H, W) or (H, W), all positive; got "
-                f"{input_size!r} instead."
-            )
-        if len(shape) == 2:
-            shape = (self.image_shape_[0] if hasattr(self, "net_") else 1, *shape)
-        if n_classes is not None and not (_is_number(n_classes) and n_classes >= 2):
-            raise ValueError(
-                f"The 'n_classes' parameter must be a whole number from 2, or None; got "
-                f"{n_classes!r} instead."
-            )
-        if n_classes is None:
-            n_classes = len(self.classes_) if hasattr(self, "net_") else 10
-        weights = None
-        if self.weights is not None:
-            weights = layer_shapes_of(self.weights, self._torchvision_name(), self._name)
-        with seeded_generators(0, torch.device("cpu")):
-            module, size = self._make_module(shape, n_classes, weights)
-        return module, (shape[0], *size)
+    # As scikit-learn shows and treats it -------------------------------------------------------
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         """Parameters that are not the default ones; weights only by their number."""
@@ -810,10 +725,6 @@ def _differ(a: Any, b: Any) -> bool:
         return bool(a != b)
     except (RuntimeError, ValueError):  # arrays
         return True
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _named(callback: Any) -> tuple[str, Callback]:

@@ -29,7 +29,7 @@ ALLOWED = {
     "_validation": (set(), {"sklearn"}, set()),
     "_docstrings": (set(), set(), set()),
     "_labels": ({"_validation", "images"}, {"numpy", "sklearn"}, set()),
-    "_summary": (set(), {"torch"}, {"pandas", "torchinfo"}),
+    "_summary": ({"training", "transfer"}, {"sklearn", "torch"}, {"pandas", "torchinfo"}),
     "_prediction": (
         {"images", "training", "transfer"},
         {*STANDARD, "scipy", "sklearn"},
