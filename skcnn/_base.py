@@ -22,13 +22,14 @@ from skorch.callbacks import Callback
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 
+from skcnn._identity import fit_key, named_callback
 from skcnn._labels import check_labels, check_weights, encode_labels
 from skcnn._prediction import ImagePredictor, Images
 from skcnn._summary import SummarisedNetwork
 from skcnn._validation import Interval, StrOptions, validate_parameter_constraints
 from skcnn.exceptions import AdaptedWeightsWarning, SlowPrecisionWarning, warn_caller
 from skcnn.images import ArrayImages, ImageScan, dataset_labels, is_dataset, scan_images
-from skcnn.memory import fingerprint, open_store, versions
+from skcnn.memory import fingerprint, open_store
 from skcnn.training.augmentation import AUGMENTATIONS, resolve_augmentation
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.callbacks import AccuracyEarlyStopping, training_callbacks
@@ -44,7 +45,6 @@ from skcnn.training.optimizers import (
 from skcnn.training.preprocessing import IMAGENET_STATISTICS, Preprocessing, for_channels
 from skcnn.training.reproducibility import seeded_generators
 from skcnn.training.splitting import Rows, canonical_rows, hold_out
-from skcnn.training.state import callback_params
 from skcnn.transfer import (
     Frozen,
     TrainedWeights,
@@ -323,7 +323,7 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
                 kept = None
                 if store is not None:
                     seeds = None if self.random_state is None else (split_seed, seed)
-                    key = self._fit_key(device, [trained, self.classes_, data.name, seeds])
+                    key = fit_key(self, device, [trained, self.classes_, data.name, seeds])
                     extendable = is_of_any_length(self.lr_schedule)
                     kept = store.fit(key, self.max_epochs, extendable=extendable)
                 if continued:
@@ -387,29 +387,6 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
                 "Pass its images as an array."
             )
         return scan_images(images, name, digest=is_kept or self.data_parallel)
-
-    def _fit_key(self, device: torch.device, of_data: list) -> str:
-        """Name of a fit: of all that its result depends on, but for its length."""
-        params = self.get_params(deep=False)
-        for name in _NOT_IN_KEY:
-            del params[name]
-        params["callbacks"] = [
-            (name, type(callback), callback_params(callback))
-            for name, callback in map(_named, self.callbacks or ())
-            if getattr(callback, "changes_fit", True)
-        ]
-        names = {}
-        for name, value in params.items():
-            try:
-                names[name] = fingerprint(value)
-            except TypeError as error:
-                raise ValueError(
-                    f"The {name!r} parameter of {self._name} must be something that memory= can "
-                    f"name, to tell fits apart; got {value!r} instead: {error}. Or set "
-                    "memory=None."
-                ) from error
-        where = (device.type, torch.get_num_threads() if device.type == "cpu" else None)
-        return fingerprint([type(self), names, of_data, where, versions()])
 
     def _start_module(
         self, trained: TrainedWeights | None
@@ -569,7 +546,7 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
                 "of the two."
             )
         for callback in self.callbacks or ():
-            name, instance = _named(callback)
+            name, instance = named_callback(callback)
             if not (isinstance(name, str) and isinstance(instance, Callback)):
                 raise ValueError(
                     f"The 'callbacks' parameter of {self._name} must be a list of skorch callbacks "
@@ -690,21 +667,6 @@ class _FitData(NamedTuple):
 _SHARED = fields(ImageClassifier)
 
 
-# Parameters that change nothing of the result, and those that the key of a fit has by other names.
-_NOT_IN_KEY = (
-    "memory",
-    "max_epochs",
-    "verbose",
-    "n_threads",
-    "data_parallel",
-    "device",
-    "data_device",
-    "warm_start",
-    "weights",
-    "random_state",
-)
-
-
 class _Entries:
     """What is shown of a state dict, whose tensors would take seconds to format."""
 
@@ -725,14 +687,6 @@ def _differ(a: Any, b: Any) -> bool:
         return bool(a != b)
     except (RuntimeError, ValueError):  # arrays
         return True
-
-
-def _named(callback: Any) -> tuple[str, Callback]:
-    return callback if _is_pair(callback) else ("", callback)
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2
 
 
 def _carry_over_optimizer(old: ImageClassifierNet, new: ImageClassifierNet) -> None:

@@ -29,6 +29,7 @@ ALLOWED = {
     "_validation": (set(), {"sklearn"}, set()),
     "_docstrings": (set(), set(), set()),
     "_labels": ({"_validation", "images"}, {"numpy", "sklearn"}, set()),
+    "_identity": ({"memory", "training"}, {"sklearn", "skorch", "torch"}, set()),
     "_summary": ({"training", "transfer"}, {"sklearn", "torch"}, {"pandas", "torchinfo"}),
     "_prediction": (
         {"images", "training", "transfer"},
@@ -37,6 +38,7 @@ ALLOWED = {
     ),
     "_base": (
         {
+            "_identity",
             "_labels",
             "_prediction",
             "_summary",
