@@ -37,6 +37,18 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the new name outlive a power cut too, where the system can open folders."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_sealed(path: Path, kind: str, content: bytes | memoryview) -> None:
@@ -80,9 +92,18 @@ def _checksum(kind: bytes, content: bytes | memoryview) -> str:
     return digest.hexdigest()
 
 
-def remove_partial_files(folder: Path) -> None:
-    """Remove what writers that were killed left in `folder`."""
-    for path in folder.glob(f"*{_SUFFIX}"):
+def remove_partial_files(folder: Path, of: str = "*", older_than: float = _OLDEST_PARTIAL) -> None:
+    """Remove what writers that were killed left in `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+    of : str, default="*"
+        Pattern of the names of the files that they wrote.
+    older_than : float, default=3600
+        Seconds. Below 0 where nobody can be writing.
+    """
+    for path in folder.glob(f"{of}{_SUFFIX}"):
         with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > _OLDEST_PARTIAL:
+            if time.time() - path.stat().st_mtime > older_than:
                 path.unlink()
