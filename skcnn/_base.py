@@ -75,7 +75,7 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
     image_shape: tuple[int, ...] | None = None
     image_size: int | Literal["auto"] = "auto"
     normalize: bool | Literal["imagenet"] = True
-    augment: str | Callable | None = None
+    augment: str | Callable | Sequence[str | Callable] | None = None
     mixing: Literal["mixup", "cutmix"] | None = None
     label_smoothing: float = 0.0
     class_weight: dict | str | None = None
@@ -111,7 +111,7 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         "image_shape": [tuple, list, None],
         "image_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "normalize": ["boolean", StrOptions({"imagenet"})],
-        "augment": [StrOptions(set(AUGMENTATIONS)), callable, None],
+        "augment": [StrOptions(set(AUGMENTATIONS)), callable, list, tuple, None],
         "mixing": [StrOptions(set(MIXINGS)), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
         "class_weight": [StrOptions({"balanced"}), dict, None],
@@ -446,6 +446,7 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         optimizer, settings = optimizer_settings(
             self.optimizer, momentum=self.momentum, weight_decay=self.weight_decay, device=device
         )
+        crop, augment = resolve_augmentation(self.augment)
         max_epochs = 1 if incremental else self.max_epochs
         callbacks = training_callbacks(
             max_epochs=max_epochs,
@@ -461,7 +462,8 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         net = make_net(
             module,
             preprocessing=preprocessing,
-            augment=resolve_augmentation(self.augment),
+            augment=augment,
+            crop=crop,
             mixing=make_mixing(self.mixing, len(self.classes_)),
             average_decay=None if incremental else self.ema,
             precision=self.precision,
@@ -539,6 +541,13 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
                 f"The 'freeze' parameter of {self._name} must be 'features', a number of layers, "
                 f"patterns of names, or None; got {self.freeze!r} instead."
             )
+        for change in self.augment if isinstance(self.augment, list | tuple) else ():
+            if not (callable(change) or (isinstance(change, str) and change in AUGMENTATIONS)):
+                raise ValueError(
+                    f"The 'augment' parameter of {self._name} must be a sequence of callables and "
+                    f"of names among {sorted(AUGMENTATIONS)}, where it is one; got {change!r} in "
+                    "it instead."
+                )
         if self.data_parallel and self.memory is not None:
             raise ValueError(
                 f"The 'memory' parameter of {self._name} must be None with data_parallel=True, "

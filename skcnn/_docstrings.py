@@ -38,12 +38,15 @@ lr : float, default=1e-3
         to `fit` for training, or, with `weights` of torchvision by name, or by path under the name
         of its file, of those that the weights were trained on. "imagenet": the mean and the
         standard deviation of ImageNet's images.
-    augment : {"standard", "strong"} or callable, default=None
+    augment : str, callable or list of these, default=None
         "standard": shift by up to an eighth and mirror, at random for every image. "strong": also
-        change brightness, contrast and, of colour images, saturation, and blank out a square. A
-        transform of torchvision is applied to one image at a time. Any other callable takes a
-        float32 batch (n, C, H, W) on the device, uint8 already scaled to 0–1, and returns one of
-        the same shape. None: nothing.
+        change brightness, contrast and, of colour images, saturation, and blank out a square.
+        "mirror": left to right, or not. "rotation": by up to 15 degrees. "resized_crop": 8–100 % of
+        the image, of 3/4–4/3 times its height in width, becomes an image of the network's size; it
+        is cut out before anything is resized, so that larger images keep their detail. A transform
+        of torchvision is applied to one image at a time. Any other callable takes a float32 batch
+        (n, C, H, W) on the device, uint8 already scaled to 0–1, and returns one of the same shape.
+        Several are applied in turn, but "resized_crop" comes first. None: nothing.
     mixing : {"mixup", "cutmix"}, default=None
         "mixup": train on sums of two images, in shares drawn for each batch, with targets in the
         same shares. "cutmix": a rectangle of another image instead. None: neither. The training

@@ -97,6 +97,13 @@ def test_a_dataset_is_asked_for_its_images_every_time(clothes):
     assert make_resident(dataset, Preprocessing((56, 56)), CPU) is dataset
 
 
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_images_to_crop_are_not_resized_before(clothes, device):
+    preprocessing = Preprocessing((56, 56)).to(device)
+    resident = make_resident(labelled(clothes[0]), preprocessing, device, resize=False)
+    assert resident.batch(torch.arange(2).to(resident.targets.device))[0].shape[2:] == (28, 28)
+
+
 def test_resizing_once_changes_no_byte(clothes):
     X, y = clothes
     once, each_time = (

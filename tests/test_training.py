@@ -26,6 +26,8 @@ from skcnn.training.augmentation import (
     random_cutout,
     random_light,
     random_mirror,
+    random_resized_crop,
+    random_rotation,
     resolve_augmentation,
     standard,
     strong,
@@ -207,20 +209,103 @@ def test_random_cutout_blanks_a_square_of_every_image(height, width, side):
     assert len(changed.flatten(1).unique(dim=0)) > 50
 
 
-@pytest.mark.parametrize("augment", [standard, strong])
+def with_positions(n, height, width):
+    """Images of noise, with the row and the column of each pixel's centre as two more channels."""
+    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    positions = torch.stack([row, column]).expand(n, -1, -1, -1) + 0.5
+    return torch.cat([torch.rand(n, 2, height, width), positions], dim=1)
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 24), (20, 36)])
+def test_random_rotation_turns_every_image_by_its_own_angle(height, width):
+    torch.manual_seed(0)
+    X = with_positions(100, height, width)
+    turned = random_rotation(X)
+    # From one pixel to the next in a row, positions go on by cosine and sine of the angle.
+    middle = turned[:, 2:, height // 2, width // 2 - 2 : width // 2 + 2]
+    sin, cos = middle.diff(dim=2).mean(dim=2).T
+    torch.testing.assert_close(sin**2 + cos**2, torch.ones(100))
+    degrees = torch.atan2(sin, cos).rad2deg()
+    assert -15 <= degrees.min() < -13
+    assert 13 < degrees.max() <= 15
+    for image, angle, expected in zip(X[:5], degrees.tolist(), turned, strict=False):
+        reference = v2.functional.rotate(image, angle, v2.InterpolationMode.BILINEAR)
+        # The angle is measured, to six digits; positions at the edges are steep.
+        torch.testing.assert_close(expected, reference, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 40), (24, 60)])
+@pytest.mark.parametrize("size", [(16, 16), (64, 50)])
+def test_random_resized_crop_takes_a_part_of_its_own_of_every_image(height, width, size):
+    torch.manual_seed(0)
+    X = with_positions(200, height, width)
+    cropped = random_resized_crop(X, size)
+    assert cropped.shape == (200, 4, *size)
+    # In its middle, a crop's positions are on a straight line: they tell where it is.
+    down, across = cropped[:, 2].mean(dim=2), cropped[:, 3].mean(dim=1)
+    boxes = []
+    for line, n in ((down, size[0]), (across, size[1])):
+        first, last = n // 4, 3 * n // 4
+        step = (line[:, last] - line[:, first]) / (last - first)
+        boxes.append((line[:, first] - step * (first + 0.5)).round().int().tolist())
+        boxes.append((step * n).round().int().tolist())
+    top, heights, left, widths = boxes
+    for image, crop, *box in zip(X, cropped, top, left, heights, widths, strict=True):
+        reference = v2.functional.resized_crop(image, *box, list(size), antialias=True)
+        torch.testing.assert_close(crop, reference)
+    heights, widths = torch.tensor(heights), torch.tensor(widths)
+    area, ratio = heights * widths / (height * width), widths / heights
+    # 8 to 100 %, and 3/4 to 4/3, but that sides are whole numbers of pixels, 9 and more.
+    assert 0.07 < area.min() < 0.2
+    assert 0.55 < area.max() <= 1
+    assert 0.67 < ratio.min() < 0.8
+    assert 1.25 < ratio.max() < 1.5
+    assert min(top) == min(left) == 0
+    assert (torch.tensor(top) + heights).max() == height
+    assert (torch.tensor(left) + widths).max() == width
+
+
+def test_a_crop_of_a_long_and_narrow_image_is_what_there_is():
+    torch.manual_seed(0)
+    rows = torch.arange(50.0)[None, None, :, None].expand(20, -1, -1, 1)
+    for X in (rows, rows.mT):
+        cropped = random_resized_crop(X, (4, 6))
+        assert cropped.shape == (20, 1, 4, 6)
+        assert cropped.min() >= 0
+        assert cropped.max() <= 49
+        assert len(cropped.flatten(1).unique(dim=0)) > 10
+
+
+@pytest.mark.parametrize(
+    "augment", [standard, strong, random_rotation, lambda x: random_resized_crop(x, x.shape[2:])]
+)
 def test_augmentation_works_on_the_smallest_images(augment):
     assert augment(torch.rand(3, 1, 1, 2)).shape == (3, 1, 1, 2)
     assert augment(torch.rand(3, 4, 2, 1)).isfinite().all()
 
 
+def test_a_crop_is_taken_before_images_lose_detail_and_others_follow_in_turn():
+    crop, augment = resolve_augmentation([torch.sin, "resized_crop", "mirror", nn.Tanh()])
+    assert crop is random_resized_crop
+    torch.manual_seed(0)
+    X = torch.randint(0, 256, (30, 1, 40, 40), dtype=torch.uint8)
+    torch.manual_seed(1)
+    prepared = Preprocessing((20, 20))(X, augment, crop)
+    torch.manual_seed(1)
+    expected = random_mirror(random_resized_crop(X / 255, (20, 20)).sin()).tanh()
+    torch.testing.assert_close(prepared, expected)
+    assert resolve_augmentation("resized_crop") == (random_resized_crop, None)
+    assert resolve_augmentation([]) == resolve_augmentation(None) == (None, None)
+    assert resolve_augmentation(["mirror"]) == (None, random_mirror)
+
+
 def test_transforms_of_torchvision_change_every_image_by_its_own():
-    augment = resolve_augmentation(v2.Compose([v2.RandomHorizontalFlip()]))
+    _, augment = resolve_augmentation(v2.Compose([v2.RandomHorizontalFlip()]))
     assert isinstance(augment, EachImage)
     torch.manual_seed(0)
     X = torch.rand(1, 1, 3, 5).expand(100, -1, -1, -1)
     assert 30 < (augment(X) == X).all((1, 2, 3)).sum() < 70
-    assert resolve_augmentation(torch.sin) is torch.sin
-    assert resolve_augmentation(None) is None
+    assert resolve_augmentation(torch.sin) == (None, torch.sin)
     with pytest.raises(ValueError, match="'augment' parameter must return"):
         Preprocessing((4, 4))(torch.rand(2, 1, 4, 4), augment=EachImage(v2.CenterCrop(2)))
 

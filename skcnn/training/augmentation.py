@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+Change = Callable[[Tensor], Tensor]
+
+_MOST_DEGREES = 15  # of rotation, either way
+# Of a resized crop, as GoogLeNet was trained (Szegedy et al. 2015): the share of the image, and
+# width by height; and how often is drawn until a crop fits in.
+_CROP_AREA = (0.08, 1.0)
+_CROP_RATIO = (3 / 4, 4 / 3)
+_CROP_DRAWS = 10
 
 
 def random_crop(x: Tensor) -> Tensor:
@@ -29,6 +39,59 @@ def random_mirror(x: Tensor) -> Tensor:
 def standard(x: Tensor) -> Tensor:
     """Pad and crop, then mirror: the usual augmentation for small images."""
     return random_mirror(random_crop(x))
+
+
+def random_rotation(x: Tensor) -> Tensor:
+    """Turn every image by up to 15 degrees about its centre, zeros moving in; bilinear."""
+    n, _, height, width = x.shape
+    angle = _uniform(-math.radians(_MOST_DEGREES), math.radians(_MOST_DEGREES), n, device=x.device)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    # Coordinates run from -1 to 1 along either side, whichever is longer.
+    rows = (cos, -sin * height / width, zero), (sin * width / height, cos, zero)
+    turn = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)  # (n, 2, 3)
+    grid = functional.affine_grid(turn, list(x.shape), align_corners=False)
+    return functional.grid_sample(x, grid, align_corners=False)
+
+
+def random_resized_crop(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cut a part out of every image, 8 to 100 % of it, and resize it to `size`, (H, W).
+
+    Its width is 3/4 to 4/3 of its height. Bilinear, antialiased, as torch's ``interpolate`` is.
+    """
+    n, _, height, width = x.shape
+    area = height * width * _uniform(*_CROP_AREA, n, _CROP_DRAWS, device=x.device)
+    ratio = _uniform(*map(math.log, _CROP_RATIO), n, _CROP_DRAWS, device=x.device).exp()
+    heights = (area / ratio).sqrt().round().clamp(min=1)
+    widths = (area * ratio).sqrt().round().clamp(min=1)
+    fits = (heights <= height) & (widths <= width)
+    # The first that fits; in long and narrow images, as much as there is of another.
+    drawn = (fits * torch.arange(_CROP_DRAWS, 0, -1, device=x.device)).argmax(dim=1, keepdim=True)
+    down, across = (
+        _resampling(lengths.gather(1, drawn).clamp(max=n_in), n_in, n_out)
+        for lengths, n_in, n_out in ((heights, height, size[0]), (widths, width, size[1]))
+    )
+    # Two matrix products for the whole batch, though every image has another part.
+    return down[:, None] @ x @ across[:, None].mT
+
+
+def _resampling(length: Tensor, n_in: int, n_out: int) -> Tensor:
+    """Weights (n, n_out, n_in) of the pixels of a line in a part of it, at random, of `length`.
+
+    (n, 1) lengths. A triangle about each pixel of the output, as wide as two of it, or of the input
+    where these are wider.
+    """
+    first = (torch.rand_like(length) * (n_in - length + 1)).floor().minimum(n_in - length)
+    scale = length / n_out
+    centre = first + scale * (torch.arange(n_out, device=length.device) + 0.5)  # (n, n_out)
+    pixel = torch.arange(n_in, device=length.device) + 0.5
+    inside = (first < pixel) & (pixel < first + length)  # (n, n_in)
+    distance = (pixel - centre[:, :, None]).abs() / scale.clamp(min=1)[:, :, None]
+    weights = (1 - distance).clamp(min=0) * inside[:, None]
+    return weights / weights.sum(dim=2, keepdim=True)
+
+
+def _uniform(low: float, high: float, *shape: int, device: torch.device) -> Tensor:
+    return low + (high - low) * torch.rand(shape, device=device)
 
 
 def random_light(x: Tensor) -> Tensor:
@@ -80,7 +143,7 @@ class EachImage:
     On a whole batch, it would draw its random numbers once and change all images alike.
     """
 
-    def __init__(self, transform: Callable[[Tensor], Tensor]):
+    def __init__(self, transform: Change):
         self.transform = transform
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -88,13 +151,43 @@ class EachImage:
         return torch.stack([self.transform(image) for image in x])
 
 
-AUGMENTATIONS = {"standard": standard, "strong": strong}
+class InTurn:
+    """Apply augmentations to a batch, one after the other."""
+
+    def __init__(self, changes: Sequence[Change]):
+        self.changes = changes
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Change a batch (n, C, H, W)."""
+        for change in self.changes:
+            x = change(x)
+        return x
+
+
+AUGMENTATIONS = {
+    "standard": standard,
+    "strong": strong,
+    "mirror": random_mirror,
+    "rotation": random_rotation,
+    "resized_crop": random_resized_crop,
+}
 
 
 def resolve_augmentation(
-    augment: str | Callable[[Tensor], Tensor] | None,
-) -> Callable[[Tensor], Tensor] | None:
-    """Find what is applied to the batches of training: ours by name, torchvision's, or any."""
+    augment: str | Change | Sequence[str | Change] | None,
+) -> tuple[Callable[[Tensor, tuple[int, int]], Tensor] | None, Change | None]:
+    """Find what becomes of the batches of training: what resizes them at random, and the rest.
+
+    Ours by name, torchvision's, or any callable; a sequence of these is applied in turn, but that
+    a resized crop comes first.
+    """
+    given = augment if isinstance(augment, list | tuple) else [augment]
+    changes = [_resolve_one(change) for change in given if change not in ("resized_crop", None)]
+    crop = random_resized_crop if "resized_crop" in given else None
+    return crop, (InTurn(changes) if len(changes) > 1 else next(iter(changes), None))
+
+
+def _resolve_one(augment: str | Change) -> Change:
     if isinstance(augment, str):
         return AUGMENTATIONS[augment]
     of_torchvision = any(

@@ -64,6 +64,8 @@ class ImageClassifierNet(NeuralNetClassifier):
         Makes the :class:`Preprocessing` that is applied to every batch, on the device.
     augment : callable, optional
         Applied to the batches of training, inside `preprocessing`.
+    crop : callable, optional
+        Makes parts of the images of training images of the network's size, inside `preprocessing`.
     mixing : callable, optional
         Applied to the batches of training and their targets, after `preprocessing`.
     average_decay : float, optional
@@ -94,6 +96,7 @@ class ImageClassifierNet(NeuralNetClassifier):
         *,
         preprocessing: Callable[[], Preprocessing],
         augment: Callable[[Tensor], Tensor] | None = None,
+        crop: Callable[[Tensor, tuple[int, int]], Tensor] | None = None,
         mixing: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
         average_decay: float | None = None,
         precision: str = "auto",
@@ -107,6 +110,7 @@ class ImageClassifierNet(NeuralNetClassifier):
         super().__init__(module, **kwargs)
         self.preprocessing = preprocessing
         self.augment = augment
+        self.crop = crop
         self.mixing = mixing
         self.average_decay = average_decay
         self.precision = precision
@@ -187,7 +191,8 @@ class ImageClassifierNet(NeuralNetClassifier):
         training, validation = self.get_split_datasets(X, y)
         datasets = {"dataset_train": training, "dataset_valid": validation}
         if n_left > 1 and not self.keep_on_host:
-            training, validation = map(self._resident, (training, validation))
+            training = self._resident(training, resize=self.crop is None)
+            validation = self._resident(validation)
         training_batches = self.get_iterator(training, training=True)
         validation_batches = (
             None if validation is None else self.get_iterator(validation, training=False)
@@ -223,10 +228,10 @@ class ImageClassifierNet(NeuralNetClassifier):
                 break
         return self
 
-    def _resident(self, dataset: Any) -> Any:
+    def _resident(self, dataset: Any, resize: bool = True) -> Any:
         if not isinstance(dataset, LabelledImages):
             return dataset
-        return make_resident(dataset, self.preprocessing_, torch.device(self.device))
+        return make_resident(dataset, self.preprocessing_, torch.device(self.device), resize)
 
     def _choose_arithmetic(self, batches: BatchIterator, n_epochs: int) -> None:
         """Set the precision and memory format of this fit; say so, if verbose."""
@@ -427,7 +432,9 @@ class ImageClassifierNet(NeuralNetClassifier):
 
     def _prepared(self, x: Tensor) -> Tensor:
         x = to_tensor(x, device=self.device)
-        return self.preprocessing_(x, augment=self.augment if self.module_.training else None)
+        if not self.module_.training:
+            return self.preprocessing_(x)
+        return self.preprocessing_(x, augment=self.augment, crop=self.crop)
 
     def _forward(
         self,

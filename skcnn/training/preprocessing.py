@@ -38,7 +38,7 @@ def for_channels(statistics: Statistics, n_channels: int) -> tuple[np.ndarray, n
 
 
 class Preprocessing(nn.Module):
-    """Scale bytes to 0–1, resize, augment, normalise: whole batches, in this order.
+    """Scale bytes to 0–1, resize or crop, augment, normalise: whole batches, in this order.
 
     Parameters
     ----------
@@ -62,15 +62,22 @@ class Preprocessing(nn.Module):
 
     def resize(self, x: Tensor) -> Tensor:
         """First part: float32 images (n, C, *size), bytes scaled to 0–1."""
-        # Divided, not multiplied by 1/255: bytes then give the very floats that x / 255 gives.
-        x = x.float().div_(255) if x.dtype == torch.uint8 else x.float()
+        x = _scaled(x)
         if x.shape[-2:] != self.size:
             x = functional.interpolate(x, self.size, mode="bilinear", antialias=True)
         return x
 
-    def forward(self, x: Tensor, augment: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Float32 batch (n, C, *size) for images of shape (n, C, H, W), or resized ones."""
-        prepared = self.resize(x)
+    def forward(
+        self,
+        x: Tensor,
+        augment: Callable[[Tensor], Tensor] | None = None,
+        crop: Callable[[Tensor, tuple[int, int]], Tensor] | None = None,
+    ) -> Tensor:
+        """Float32 batch (n, C, *size) for images of shape (n, C, H, W), or resized ones.
+
+        With a `crop`, this makes parts of them images of that size, instead of resizing them whole.
+        """
+        prepared = self.resize(x) if crop is None else crop(_scaled(x), self.size)
         if augment is not None:
             prepared = _checked(augment, prepared)
         if self.mean is None:
@@ -78,6 +85,11 @@ class Preprocessing(nn.Module):
         if prepared is x or augment is not None:
             return (prepared - self.mean).mul_(self.scale)
         return prepared.sub_(self.mean).mul_(self.scale)
+
+
+def _scaled(x: Tensor) -> Tensor:
+    # Divided, not multiplied by 1/255: bytes then give the very floats that x / 255 gives.
+    return x.float().div_(255) if x.dtype == torch.uint8 else x.float()
 
 
 def _checked(augment: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

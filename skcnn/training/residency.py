@@ -20,7 +20,10 @@ _CHUNK_ROWS = 256
 
 
 def make_resident(
-    dataset: LabelledImages, preprocessing: Preprocessing, device: torch.device
+    dataset: LabelledImages,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    resize: bool = True,
 ) -> LabelledImages:
     """Put the images on the device, where they fit; resize them once, where they then fit.
 
@@ -34,6 +37,8 @@ def make_resident(
         Of the network, on `device`.
     device : torch.device
         Where the network trains.
+    resize : bool, default=True
+        False: the images are needed in the size that they have.
     """
     images = dataset.images
     if not isinstance(images, ArrayImages):
@@ -45,7 +50,7 @@ def make_resident(
     resized_bytes = n_values * math.prod(preprocessing.size) * 4
     on_host = device.type == "cpu"
     share = free_memory(device) * (_HOST_SHARE if on_host else _DEVICE_SHARE)
-    if tuple(raw_size) != preprocessing.size and resized_bytes <= share:
+    if resize and tuple(raw_size) != preprocessing.size and resized_bytes <= share:
         prepare = preprocessing.resize
     elif not on_host and raw_bytes <= share:
         prepare = torch.nn.Identity()
