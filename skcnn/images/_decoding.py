@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import stat
 import threading
@@ -24,6 +25,32 @@ _TIFF_SIZE = (256, 257)  # tags of width and height
 _DRAFT_MARGIN = 2
 
 _pillow_limit = threading.Lock()
+
+
+class _Room:
+    """Room for images of so many pixels in all, or for a single larger one."""
+
+    def __init__(self, n_pixels: int):
+        self._free = self._size = n_pixels
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def room_for(self, n_pixels: int) -> Iterator[None]:
+        """Wait until there is room, and take it."""
+        n_pixels = min(n_pixels, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: n_pixels <= self._free)
+            self._free -= n_pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += n_pixels
+                self._changed.notify_all()
+
+
+# However many threads decode.
+_decoded_at_once = _Room(MAX_PIXELS)
 
 
 class Recipe(NamedTuple):
@@ -95,11 +122,12 @@ def decode_image(path: str, stamp: tuple[int, int], recipe: Recipe) -> tuple[np.
             is_animated = image.format != "MPO" and getattr(image, "is_animated", False)
             if recipe.resize is not None:
                 image.draft(None, (_DRAFT_MARGIN * max(recipe.size),) * 2)
-            with _without_pillow_limit(if_larger=image.size):
+            n_pixels = math.prod(image.size)
+            with _decoded_at_once.room_for(n_pixels), _without_pillow_limit(if_larger=n_pixels):
                 image.load()
-            upright = ImageOps.exif_transpose(image)
-            pixels = _resized(_converted(upright, image.format, recipe.mode), recipe)
-            return np.asarray(pixels), is_animated
+                ImageOps.exif_transpose(image, in_place=True)
+                pixels = _resized(_converted(image, image.format, recipe.mode), recipe)
+                return np.asarray(pixels), is_animated
 
 
 def reason_of(error: Exception) -> str:
@@ -134,14 +162,11 @@ def _opened(file: Any, max_pixels: int) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _without_pillow_limit(if_larger: tuple[int, int] | None = None) -> Iterator[None]:
-    """Lift Pillow's limit of pixels, which is global, from one thread at a time.
-
-    So of images beyond that limit, one at a time is in memory.
-    """
+def _without_pillow_limit(if_larger: int | None = None) -> Iterator[None]:
+    """Lift Pillow's limit of pixels, which is global, from one thread at a time."""
     from PIL import Image
 
-    if if_larger is not None and if_larger[0] * if_larger[1] <= MAX_PIXELS:
+    if if_larger is not None and if_larger <= MAX_PIXELS:
         yield
         return
     with _pillow_limit:
