@@ -331,7 +331,7 @@ def test_an_empty_class_folder(pets):
 def test_no_images(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "dog").mkdir()
-    with pytest.raises(ValueError, match=r"got none of 2 \('cat', 'dog'\).*: nothing"):
+    with pytest.raises(ValueError, match=r"got none of 2 \('cat', 'dog'\).*: none"):
         load_image_folder(tmp_path)
 
 

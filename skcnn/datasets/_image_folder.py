@@ -181,7 +181,7 @@ def _class_folders(walk, root, subset, classes):
         raise ValueError(
             "The 'root' parameter of load_image_folder must hold a folder for each of at least two "
             f"classes; got {root!r}, which holds {listed(found)}, and "
-            f"{len(walk.ignored)} other things: {listed_reasons(walk.ignored)}."
+            f"other things: {listed_reasons(walk.ignored)}."
         )
     chosen = found if classes is None else sorted(set(classes))
     if len(chosen) < 2 or not set(chosen) <= set(found):

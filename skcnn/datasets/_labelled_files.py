@@ -71,7 +71,7 @@ def check_none_empty(counts, report):
         raise ValueError(
             f"Every class must have images; got none of {listed(empty)}, and "
             f"{sum(counts.values())} of the other {len(counts) - len(empty)} classes. "
-            f"{len(others)} other things were found: {listed_reasons(others)}. Leave out these "
+            f"Other things that were found: {listed_reasons(others)}. Leave out these "
             "classes, by classes= for a folder."
         )
 
@@ -112,7 +112,8 @@ def _warn_of(duplicates):
     if duplicates:
         groups = [" = ".join(map(repr, group)) for group in duplicates]
         warn_caller(
-            f"{len(groups)} files are in several classes, or in several subsets: "
+            f"{len(groups)} file{'s are' if len(groups) > 1 else ' is'} in several classes, or in "
+            "several subsets: "
             f"{_first(groups, '; ')}. A network cannot tell them apart, and a score on them is "
             "too good. All are in the 'duplicates' of the report: keep one of each.",
             DuplicateFilesWarning,
@@ -144,9 +145,9 @@ def listed(names):
 
 
 def listed_reasons(reasons):
-    """Say of the first of some paths what is the matter with them."""
+    """Say how many paths there are, and of the first of them what is the matter."""
     lines = [f"{path!r}: {reason}" for path, reason in reasons.items()]
-    return _first(lines, "; ") or "nothing"
+    return f"{len(lines)} ({_first(lines, '; ')})" if lines else "none"
 
 
 def _first(words, separator):
