@@ -191,8 +191,10 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
             Images: an array, a tensor, a list of arrays or PIL images, a DataFrame of pixels,
-            :class:`~skcnn.ImageFiles`, or a torch ``Dataset`` of (image, label) with ``y=None``.
-            uint8 is divided by 255; floats are taken as they are.
+            :class:`~skcnn.ImageFiles`, the paths of files as a list, an array, a Series or a
+            DataFrame of one column, or a torch ``Dataset`` of (image, label) with ``y=None``.
+            uint8 is divided by 255; floats are taken as they are. Files named by paths are resized
+            to `image_size`, without which they must have one size.
         y : array-like of shape (n,)
             Labels of any type.
         sample_weight : array-like of shape (n,), default=None

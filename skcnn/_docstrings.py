@@ -116,7 +116,7 @@ SHARED_ATTRIBUTES = """\
 classes_ : ndarray of shape (n_classes,)
         Labels, sorted, of the type they had in y.
     n_features_in_ : int
-        Values in one image.
+        Values in one image; 1 where X was a column of paths.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns; only when X was a DataFrame with string names.
     image_shape_ : tuple of int

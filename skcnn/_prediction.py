@@ -15,6 +15,7 @@ from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, Trans
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor, nn
 
+from skcnn._paths import paths_in
 from skcnn.images import (
     ArrayImages,
     DatasetImages,
@@ -28,6 +29,7 @@ from skcnn.images import (
     first_image,
     infer_layout,
     is_dataset,
+    open_paths,
 )
 from skcnn.training.batches import read_ahead
 from skcnn.training.devices import cpu_threads
@@ -53,7 +55,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw.
+            Images, of the shape and on the scale that `fit` saw, or their paths.
 
         Returns
         -------
@@ -79,7 +81,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw.
+            Images, of the shape and on the scale that `fit` saw, or their paths.
 
         Returns
         -------
@@ -101,7 +103,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw.
+            Images, of the shape and on the scale that `fit` saw, or their paths.
 
         Returns
         -------
@@ -123,7 +125,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw.
+            Images, of the shape and on the scale that `fit` saw, or their paths.
         y : array-like of shape (n,)
             Labels; None where X is a Dataset of (image, label).
         sample_weight : array-like of shape (n,), default=None
@@ -150,7 +152,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw.
+            Images, of the shape and on the scale that `fit` saw, or their paths.
 
         Returns
         -------
@@ -234,6 +236,9 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
 
     def _check_images(self, X: Any, *, reset: bool = False, name: str = "X") -> Images:
         """Source of the images in X; with `reset`, their layout becomes the one to expect."""
+        paths = paths_in(X, name)
+        if paths is not None:
+            given, X = X, open_paths(paths, **self._options_for_paths(reset))
         if is_dataset(X):
             row_shape, source = first_image(X).shape, DatasetImages
         elif isinstance(X, ImageFiles):
@@ -251,9 +256,13 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         if reset and source is not ArrayImages:
             vars(self).pop("feature_names_in_", None)
         if reset:
+            self._file_options = X.options if isinstance(X, ImageFiles) else {}
             self._layout = infer_layout(row_shape, self.image_shape, self._name)
             self.image_shape_ = self._layout.shape
             self.n_features_in_ = int(np.prod(row_shape))
+            if paths is not None:  # a column, whose name a ColumnTransformer asks for
+                self.n_features_in_ = 1
+                validate_data(self, given, reset=True, skip_check_array=True)
         elif row_shape != self._layout.row_shape:
             remedy = "Resize or reshape them."
             if np.shape(X) == self._layout.row_shape:
@@ -263,6 +272,12 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
                 f"{self._layout.row_shape}; got {tuple(row_shape)} instead. {remedy}"
             )
         return source(X, self._layout)
+
+    def _options_for_paths(self, reset: bool) -> dict[str, Any]:
+        """Options of :class:`ImageFiles` for paths in X: as `image_size` says, then as in `fit`."""
+        if not reset:
+            return self._file_options
+        return {"image_size": None if self.image_size == "auto" else self.image_size}
 
     def _find_head(self, module: nn.Module) -> str:
         return find_head(module, (self.image_shape_[0], *self.input_size_))

@@ -13,6 +13,7 @@ from sklearn.model_selection import PredefinedSplit
 from sklearn.pipeline import Pipeline
 
 from skcnn._files import write_whole
+from skcnn._paths import paths_in
 from skcnn._version import __version__
 
 __all__ = ["load_search_results", "save_search_results", "score_and_epochs", "with_validation_set"]
@@ -382,7 +383,7 @@ def with_validation_set(X, y, X_val, y_val):
     >>> search = search.fit(X_all, y_all)
     >>> best = clf.set_params(**search.best_params_).fit(X[:200], y[:200])
     """
-    from skcnn.images import as_array, detached, is_dataset
+    from skcnn.images import detached, is_dataset
 
     for name, images in (("X", X), ("X_val", X_val)):
         if is_dataset(images):
@@ -391,7 +392,7 @@ def with_validation_set(X, y, X_val, y_val):
                 f"{type(images).__name__} instead. Put its images into an array, its labels into "
                 "another."
             )
-    X, X_val = (np.asarray(as_array(images)) for images in (X, X_val))
+    X, X_val = (_as_rows(images, name) for name, images in (("X", X), ("X_val", X_val)))
     y, y_val = (np.asarray(detached(labels)) for labels in (y, y_val))
     for suffix, images, labels in (("", X, y), ("_val", X_val, y_val)):
         if len(images) == 0 or labels.shape != (len(images),):
@@ -422,3 +423,11 @@ def with_validation_set(X, y, X_val, y_val):
         np.concatenate([y, y_val]),
         PredefinedSplit(test_fold),
     )
+
+
+def _as_rows(X, name):
+    """Images, or their paths, as one array."""
+    from skcnn.images import as_array
+
+    paths = paths_in(X, name)
+    return np.asarray(as_array(X)) if paths is None else np.array(paths, dtype=object)

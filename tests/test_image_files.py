@@ -13,6 +13,7 @@ import warnings
 import zlib
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -671,3 +672,25 @@ def test_no_image_is_no_input(files):
         ValueError, match=r"shape that .* was fitted on, \(28, 28\); got \(20, 20\)"
     ):
         clf.predict(ImageFiles(paths, image_size=20))
+
+
+def test_its_hash_names_what_is_read_and_how(files, tmp_path):
+    path = save(tmp_path, "x.png", photograph())
+    code = f"""
+        import joblib
+        from skcnn import ImageFiles
+        images = ImageFiles({[str(path) for path in files[0]]!r})
+        print(joblib.hash(images), joblib.hash(images.decode()[::2]))
+    """
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    images = ImageFiles(files[0])
+    assert done.stdout.split() == [joblib.hash(images), joblib.hash(images[::2])]
+    names = {joblib.hash(ImageFiles([path], **{name: value})) for name, value in HASHED}
+    os.utime(path, ns=(0, 0))
+    names.add(joblib.hash(ImageFiles([path])))
+    assert len(names) == len(HASHED) + 1
+
+
+HASHED = [("mode", None), ("mode", "L"), ("image_size", 20), ("max_pixels", 10_000)]

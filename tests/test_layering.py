@@ -16,6 +16,7 @@ ALLOWED = {
     "exceptions": (set(), set(), set()),
     "_version": (set(), set(), set()),
     "_files": (set(), set(), set()),
+    "_paths": (set(), {"numpy"}, set()),
     "memory": ({"_files", "_version", "exceptions"}, {*STANDARD, "joblib"}, set()),
     "networks": (set(), {"torch"}, {"torchvision"}),
     "transfer": (set(), {"torch"}, {"safetensors", "torchvision"}),
@@ -32,7 +33,7 @@ ALLOWED = {
     "_identity": ({"memory", "training"}, {"sklearn", "skorch", "torch"}, set()),
     "_summary": ({"training", "transfer"}, {"sklearn", "torch"}, {"pandas", "torchinfo"}),
     "_prediction": (
-        {"images", "training", "transfer"},
+        {"_paths", "images", "training", "transfer"},
         {*STANDARD, "scipy", "sklearn"},
         set(),
     ),
@@ -54,9 +55,13 @@ ALLOWED = {
     ),
     "classifiers": ({"_base", "_docstrings", "_validation", "networks"}, {"torch"}, set()),
     "datasets": ({"exceptions", "images"}, {"numpy", "sklearn"}, {"tqdm"}),
-    "model_selection": ({"_files", "_version", "images"}, {"numpy", "sklearn"}, {"pandas"}),
+    "model_selection": (
+        {"_files", "_paths", "_version", "images"},
+        {"numpy", "sklearn"},
+        {"pandas"},
+    ),
     "inspection": (
-        {"callbacks", "model_selection"},
+        {"_paths", "callbacks", "images", "model_selection"},
         {"numpy", "sklearn"},
         {"matplotlib", "pandas", "seaborn"},
     ),

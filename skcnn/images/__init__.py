@@ -7,6 +7,7 @@ and nothing writes to it.
 from skcnn.images._conversion import as_array, detached, is_dataset
 from skcnn.images._files import ImageFiles
 from skcnn.images._layout import ImageLayout, infer_layout
+from skcnn.images._reopening import open_paths
 from skcnn.images._scan import ImageScan, PixelRange, check_finite, scan_images
 from skcnn.images._sources import (
     ArrayImages,
@@ -33,5 +34,6 @@ __all__ = [
     "first_image",
     "infer_layout",
     "is_dataset",
+    "open_paths",
     "scan_images",
 ]

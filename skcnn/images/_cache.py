@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import itertools
 import math
 import os
@@ -31,6 +32,7 @@ T = TypeVar("T")
 # Pixels that wait to be written, at most; but a few images for each thread in any case.
 _CHUNK_BYTES = 1 << 26
 _NAMED = 5  # files that a message names
+_HASHING_PROTOCOL = 3
 
 
 class PixelCache:
@@ -38,7 +40,8 @@ class PixelCache:
 
     They lie in a folder of their own among the temporary files, which is removed with this object,
     or at the exit of the process that made it. A copy, and one that was pickled and went to another
-    process, has the same folder; where that is gone, it makes a new one.
+    process, has the same folder; where that is gone, it makes a new one. ``joblib.hash`` is that of
+    paths, stamps and recipe alone.
 
     Parameters
     ----------
@@ -54,8 +57,13 @@ class PixelCache:
         self.recipe = recipe
         self._make_folder()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_maps"}
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        state = {name: value for name, value in vars(self).items() if name != "_maps"}
+        # joblib.hash pickles in protocol 3, and processes send each other what is pickled in later
+        # ones: the name of the folder is of use to them, and changes with every session.
+        if protocol <= _HASHING_PROTOCOL:
+            state.pop("_folder", None)
+        return copyreg.__newobj__, (PixelCache,), state
 
     @property
     def pixels(self) -> np.memmap:
@@ -94,7 +102,7 @@ class PixelCache:
         n_decoded = self.n_decoded
         if n_decoded[rows].all():
             return {}
-        if not self._folder.exists():  # removed by its maker, of which this is a copy
+        if not self.is_whole:  # removed by its maker, of which this is a copy
             del self._maps
             n_decoded = self.n_decoded
         reasons, animated = {}, []
@@ -122,6 +130,17 @@ class PixelCache:
             )
         return reasons
 
+    def extend(self, paths: list[str], stamps: np.ndarray) -> None:
+        """Take in more files, in the process that made the folder: copies do not know of them."""
+        self.paths = self.paths + paths
+        self.stamps = np.concatenate([self.stamps, stamps])
+        self._make_room()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the folder is still there."""
+        return self._folder.exists()
+
     def _decode(self, row: int) -> tuple[np.ndarray, bool] | str:
         try:
             return decode_image(self.paths[row], self.stamps[row], self.recipe)
@@ -129,24 +148,28 @@ class PixelCache:
             return reason_of(error)
 
     def _open(self) -> tuple[np.memmap, np.memmap]:
-        if not hasattr(self, "_maps"):
-            if not self._folder.exists():
+        maps = vars(self).get("_maps")
+        if maps is None or len(maps[0]) != len(self.paths):
+            if not (hasattr(self, "_folder") and self.is_whole):
                 self._make_folder()
             shape = (len(self.paths), *self.recipe.shape)
-            self._maps = (
+            maps = self._maps = (
                 np.memmap(self._folder / "pixels", np.uint8, "r", shape=shape),
                 np.memmap(self._folder / "n_decoded", np.uint8, "r+", shape=shape[:1]),
             )
-        return self._maps
+        return maps
 
     def _make_folder(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="skcnn-images-"))
         weakref.finalize(self, _remove, self._folder, os.getpid())
+        self._make_room()
+
+    def _make_room(self) -> None:
         with self._room_needed():
-            (self._folder / "n_decoded").write_bytes(bytes(len(self.paths)))
-            with open(self._folder / "pixels", "wb") as file:
-                # A hole, which takes no room until it is filled.
-                file.truncate(len(self.paths) * math.prod(self.recipe.shape))
+            for name, n_bytes in (("pixels", math.prod(self.recipe.shape)), ("n_decoded", 1)):
+                with open(self._folder / name, "ab") as file:
+                    # A hole, which is read as zeros and takes no room until it is filled.
+                    file.truncate(len(self.paths) * n_bytes)
 
     @contextlib.contextmanager
     def _room_needed(self) -> Iterator[None]:

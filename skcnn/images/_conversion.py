@@ -39,8 +39,9 @@ def as_array(X: Any) -> Any:
     """
     if X is None or isinstance(X, str | bytes | PurePath | dict | Iterator | DataLoader):
         raise ValueError(
-            f"X must be an array, tensor, list or DataFrame of images, or a Dataset of (image, "
-            f"label); got {X!r:.60} instead."
+            f"X must be an array, tensor, list or DataFrame of images or of their paths, or a "
+            f"Dataset of (image, label); got {X!r:.60} instead. For one file, pass a list of its "
+            "path; for a folder, what skcnn.datasets.load_image_folder gives."
         )
     if isinstance(X, torch.Tensor):
         return detached(X)
@@ -54,11 +55,6 @@ def _numbers(X: Sequence) -> np.ndarray:
     """Array of nested lists."""
     if len(X) == 0:
         raise ValueError("X must hold at least one image; got an empty list: 0 samples.")
-    if isinstance(X[0], str | PurePath):
-        raise ValueError(
-            f"X must hold the pixels of images; got {X[0]!r} instead, which looks like a path. "
-            "Pass skcnn.ImageFiles(X), which reads the files."
-        )
     try:
         return np.asarray(X)
     except ValueError as error:

@@ -68,6 +68,9 @@ class ImageFiles:
         uint8.
     mode : str
         "L", "RGB" or "RGBA", as given or found.
+    options : dict
+        The parameters, all but `paths`, that read other files alike: ``ImageFiles(others,
+        **X.options)``.
     paths : list of str
         The files, by their absolute paths.
 
@@ -168,6 +171,21 @@ class ImageFiles:
         """Paths of the files, in order."""
         return [self._cache.paths[row] for row in self._rows]
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What has an `ImageFiles` of other files read them alike: its parameters but `paths`.
+
+        Where `image_size` was None, it is None here too, and `mode` is what was found.
+        """
+        mode, size, resize, crop_pct, max_pixels = self._cache.recipe
+        return {
+            "image_size": None if resize is None else size,
+            "mode": mode,
+            "resize": resize or "squash",
+            "crop_pct": crop_pct,
+            "max_pixels": max_pixels,
+        }
+
     def decode(self, *, verbose: bool = False) -> ImageFiles:
         """Decode all files that are not decoded yet, in parallel.
 
@@ -236,9 +254,14 @@ class ImageFiles:
     def _pick(self, rows: np.ndarray) -> ImageFiles:
         if rows.ndim != 1:
             raise IndexError(f"ImageFiles has one axis to index; got {rows.ndim} axes instead.")
-        picked = object.__new__(ImageFiles)
-        picked._cache, picked._rows = self._cache, rows
-        return picked
+        return files_of(self._cache, rows)
+
+
+def files_of(cache: PixelCache, rows: np.ndarray) -> ImageFiles:
+    """Make an `ImageFiles` of some rows of a cache."""
+    files = object.__new__(ImageFiles)
+    files._cache, files._rows = cache, rows
+    return files
 
 
 def _check(is_allowed: bool, name: str, allowed: str, got: Any) -> None:
@@ -307,9 +330,9 @@ def _common_size(paths: list[str], headers: list[Header]) -> tuple[int, int]:
     for path, header in zip(paths, headers, strict=True):
         if header.size != size:
             raise ValueError(
-                "The 'image_size' parameter of ImageFiles must be given for files of several "
-                f"sizes; got None, with {_of(size)} pixels in {paths[0]!r} and {_of(header.size)} "
-                f"in {path!r}. Give a side, or (H, W), to which all are resized."
+                "The 'image_size' parameter must be given for files of several sizes; got none, "
+                f"with {_of(size)} pixels in {paths[0]!r} and {_of(header.size)} in {path!r}. Give "
+                "a side to which all are resized; ImageFiles takes (H, W) too."
             )
     return size
 

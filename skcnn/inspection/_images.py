@@ -4,19 +4,36 @@ import math
 
 import numpy as np
 
+from skcnn._paths import paths_in
 from skcnn.inspection._arrays import as_numpy
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
+LONGEST_SIDE = 512  # pixels, to which photographs are reduced: a report may hold many
 
 
 def take_samples(X, indices):
     """Return the samples of `X` at `indices` as a list of ndarrays; the others are not read."""
     indices = [int(index) for index in indices]
+    paths = paths_in(X)
+    if paths is not None:
+        return [_read_reduced(paths[index]) for index in indices]
     if hasattr(X, "iloc"):
         return list(X.iloc[indices].to_numpy())
     if hasattr(X, "toarray"):
         return list(X[indices].toarray())
     return [_as_array(X[index]) for index in indices]
+
+
+def _read_reduced(path):
+    """Read one file, in its own proportions, at no more than `LONGEST_SIDE`."""
+    from skcnn.images import ImageFiles
+
+    image = ImageFiles([path])
+    size = image.shape[1:3]
+    if max(size) > LONGEST_SIDE:
+        size = [max(1, round(side * LONGEST_SIDE / max(size))) for side in size]
+        image = ImageFiles([path], **{**image.options, "image_size": size})
+    return image[0]
 
 
 def _as_array(sample):
