@@ -22,26 +22,26 @@ from skorch.callbacks import Callback
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 
-from skcnn._identity import fit_key, named_callback
+from skcnn._identity import identify_fit, named_callback
 from skcnn._labels import check_labels, check_weights, encode_labels
 from skcnn._prediction import ImagePredictor, Images
 from skcnn._summary import SummarisedNetwork
 from skcnn._validation import Interval, StrOptions, validate_parameter_constraints
-from skcnn.exceptions import AdaptedWeightsWarning, SlowPrecisionWarning, warn_caller
+from skcnn.exceptions import (
+    AdaptedWeightsWarning,
+    DivergenceError,
+    SlowPrecisionWarning,
+    warn_caller,
+)
 from skcnn.images import ArrayImages, ImageScan, dataset_labels, is_dataset, scan_images
-from skcnn.memory import fingerprint, open_store
+from skcnn.memory import fingerprint, open_checkpoint, open_store
 from skcnn.training.augmentation import AUGMENTATIONS, resolve_augmentation
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.callbacks import AccuracyEarlyStopping, training_callbacks
 from skcnn.training.devices import cpu_threads, has_bfloat16, resolve_device
 from skcnn.training.mixing import MIXINGS, make_mixing
 from skcnn.training.net import ImageClassifierNet
-from skcnn.training.optimizers import (
-    LR_SCHEDULES,
-    OPTIMIZERS,
-    is_of_any_length,
-    optimizer_settings,
-)
+from skcnn.training.optimizers import LR_SCHEDULES, OPTIMIZERS, optimizer_settings
 from skcnn.training.preprocessing import IMAGENET_STATISTICS, Preprocessing, for_channels
 from skcnn.training.reproducibility import seeded_generators
 from skcnn.training.splitting import Rows, canonical_rows, hold_out
@@ -78,21 +78,25 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
     augment: str | Callable | Sequence[str | Callable] | None = None
     mixing: Literal["mixup", "cutmix"] | None = None
     label_smoothing: float = 0.0
+    max_grad_norm: float | None = None
     class_weight: dict | str | None = None
     ema: float | None = None
     tta: bool = False
     precision: str = "auto"
     compile: bool = False
+    on_oom: Literal["raise", "split"] = "raise"
     data_parallel: bool = False
     device: str | torch.device = "auto"
     data_device: Literal["auto", "cpu"] = "auto"
     callbacks: Sequence | None = None
     memory: str | PathLike | Memory | None = None
+    checkpoint_dir: str | PathLike | None = None
     n_threads: int | None = None
     weights: Mapping[str, Tensor] | str | PathLike | Enum | None = None
     freeze: str | int | Sequence[str] | None = None
     features_layer: str | None = None
     warm_start: bool = False
+    deterministic: bool = False
     random_state: int | np.random.RandomState | None = None
     verbose: int = 0
 
@@ -114,21 +118,25 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         "augment": [StrOptions(set(AUGMENTATIONS)), callable, list, tuple, None],
         "mixing": [StrOptions(set(MIXINGS)), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
         "class_weight": [StrOptions({"balanced"}), dict, None],
         "ema": [Interval(Real, 0, 1, closed="left"), None],
         "tta": ["boolean"],
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "compile": ["boolean"],
+        "on_oom": [StrOptions({"raise", "split"})],
         "data_parallel": ["boolean"],
         "device": [str, torch.device],
         "data_device": [StrOptions({"auto", "cpu"})],
         "callbacks": [list, tuple, None],
         "memory": [str, PathLike, Memory, None],
+        "checkpoint_dir": [str, PathLike, None],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "weights": "no_validation",  # see _check_parameters
         "freeze": [str, Interval(Integral, 1, None, closed="left"), list, tuple, None],
         "features_layer": [str, None],
         "warm_start": ["boolean"],
+        "deterministic": ["boolean"],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -185,7 +193,8 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
     ) -> ImageClassifier:
         """Train the network.
 
-        If anything goes wrong, or on Ctrl-C, the estimator stays as it was.
+        If anything goes wrong, or on Ctrl-C, the estimator stays as it was; only a fit that
+        diverges after some good epochs leaves it as the last of them did.
 
         Parameters
         ----------
@@ -211,12 +220,17 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is not allowed, or X and y are no labelled images.
+            If a parameter is not allowed, X and y are no labelled images, or `checkpoint_dir` holds
+            another fit.
         OSError
-            If the file of `weights` cannot be read, or not be downloaded; an `ImageFileError` if
-            that is so of an image.
+            If the file of `weights` cannot be read, or not be downloaded, or what `memory` or
+            `checkpoint_dir` keeps not be written; an `ImageFileError` if an image cannot be read.
         DivergenceError
-            If the loss becomes NaN or infinite.
+            If a loss, or a weight, becomes NaN or infinite. The estimator then has the weights and
+            the history up to the last epoch of this fit in which all were finite; with none, it
+            stays as it was.
+        MemoryError
+            If the device has no memory for a batch, or, with ``on_oom="split"``, for a part of one.
         """
         return self._fit(
             X, y, sample_weight, X_val, y_val, continued=self.warm_start and hasattr(self, "net_")
@@ -275,6 +289,7 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         incremental: bool = False,
         classes: Any = None,
     ) -> ImageClassifier:
+        diverged = None
         with self._unchanged_on_error():
             self._check_parameters()
             if self.data_parallel:
@@ -293,9 +308,11 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
             seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=2)
             if accelerator is not None:
                 seeds = data_parallel.of_main_process(seeds)
-            split_seed, seed = map(int, seeds)
-            # What a fit goes on from has no name: only fits from the start are kept.
+            seeds = tuple(map(int, seeds))
             store = None if continued or incremental else open_store(self.memory, self._name)
+            kept_in = None if store is None else "memory"
+            if self.checkpoint_dir is not None and not incremental:
+                kept_in = "checkpoint_dir"
 
             settings = self._network_settings()
             if continued:
@@ -309,41 +326,57 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
                 continued=continued,
                 incremental=incremental,
                 classes=classes,
-                split_seed=split_seed,
-                is_kept=store is not None,
+                kept_in=kept_in,
             )
-            if accelerator is not None:
-                data_parallel.check_shares(
-                    accelerator, data.name, len(data.training), self.batch_size, self._name
-                )
 
             n_epochs_before = self.n_epochs_ if continued else 0
-            with (
-                cpu_threads(self.n_threads),
-                seeded_generators((seed + n_epochs_before) % 2**32, device),
-            ):
-                kept = None
-                if store is not None:
-                    seeds = None if self.random_state is None else (split_seed, seed)
-                    key = fit_key(self, device, [trained, self.classes_, data.name, seeds])
-                    extendable = is_of_any_length(self.lr_schedule)
-                    kept = store.fit(key, self.max_epochs, extendable=extendable)
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(cpu_threads(self.n_threads))
+                journal = None
+                if kept_in is not None:
+                    start = [self.module_.state_dict(), self.n_epochs_] if continued else None
+                    given = {**data.named, "weights": trained, "network to go on from": start}
+                    fit = identify_fit(self, device, given, seeds, kept_in)
+                    if store is not None:
+                        journal = store.fit(fit)
+                    else:
+                        journal = stack.enter_context(
+                            open_checkpoint(self.checkpoint_dir, fit, self._name)
+                        )
+                    seeds = journal.seeds
+                split_seed, seed = seeds
+                rows, training, validation = self._split(data, split_seed, incremental)
+                if accelerator is not None:
+                    data_parallel.check_shares(
+                        accelerator, data.name, len(training), self.batch_size, self._name
+                    )
+                stack.enter_context(seeded_generators((seed + n_epochs_before) % 2**32, device))
                 if continued:
                     module = copy.deepcopy(self.module_)
                     preprocessing = self.net_.preprocessing
                 else:
                     module, statistics = self._start_module(trained)
                     if self.normalize and statistics is None:
-                        statistics = data.scan.mean_and_std(data.rows.index)
+                        statistics = data.scan.mean_and_std(rows.index)
                     preprocessing = partial(Preprocessing, self.input_size_, *(statistics or ()))
                 self._freeze(module, continued)
-                net = self._make_net(module, preprocessing, device, data, incremental, accelerator)
+                net = self._make_net(
+                    module, preprocessing, device, training, validation, incremental, accelerator
+                )
                 if continued and incremental:
                     _carry_over_optimizer(self.net_, net)
-                net.partial_fit(data.training, journal=kept)
+                try:
+                    net.partial_fit(training, journal=journal)
+                except DivergenceError as error:
+                    error.epoch += n_epochs_before
+                    if error.n_good_epochs == 0:
+                        raise
+                    diverged = error
                 if accelerator is not None:
                     net = net.alone()
-            self._keep(net, self.history_ if continued else [])
+            self._keep(net, self.history_ if continued else [], diverged is not None)
+        if diverged is not None:
+            raise diverged
         return self
 
     def _check_data(
@@ -353,42 +386,53 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         continued: bool,
         incremental: bool,
         classes: Any,
-        split_seed: int,
-        is_kept: bool,
+        kept_in: str | None,
     ) -> _FitData:
-        """Check all that a fit is given, and split it; unless `continued`, set what it defines."""
+        """Check all that a fit is given; unless `continued`, set what it defines."""
         X, y, sample_weight, X_val, y_val = given
         images = self._check_images(X, reset=not continued)
         y = dataset_labels(X) if y is None and is_dataset(X) else y
         targets = self._check_targets(y, len(images), continued, classes)
         weights = check_weights(sample_weight, len(images))
-        scan = self._scan(images, "X", is_kept)
+        scan = self._scan(images, "X", kept_in)
         if not continued:
             self._pixel_range = scan.pixel_range
         # A Dataset may give other pixels each time: its rows keep the order that they have.
         keys = scan.keys if isinstance(images, ArrayImages) else np.arange(len(images))
         rows = canonical_rows(keys, targets, weights)
         self._check_several_classes(self.classes_ if incremental else np.unique(rows.targets))
-        names = [scan.digest, targets, weights]
+        validation = digest = None
         if X_val is not None or y_val is not None:
-            validation, digest = self._check_validation_data(X_val, y_val, is_kept)
-            names += [digest, validation.targets]
-        elif self.early_stopping and not incremental:
-            rows, held_out = hold_out(rows, self.validation_fraction, split_seed)
-            validation = held_out and self._labelled(images, held_out)
-        else:
-            validation = None
-        return _FitData(rows, self._labelled(images, rows), validation, scan, names)
+            validation, digest = self._check_validation_data(X_val, y_val, kept_in)
+        named = {
+            "images": scan.digest,
+            "classes": self.classes_,
+            "labels": targets,
+            "sample_weight": weights,
+            "X_val": digest,
+            "y_val": validation and validation.targets,
+        }
+        return _FitData(images, rows, validation, scan, named)
 
-    def _scan(self, images: Images, name: str, is_kept: bool) -> ImageScan:
+    def _split(
+        self, data: _FitData, split_seed: int, incremental: bool
+    ) -> tuple[Rows, LabelledImages, LabelledImages | None]:
+        """Rows to train on, what is to be learned from them, and what validates it."""
+        rows, validation = data.rows, data.validation
+        if validation is None and self.early_stopping and not incremental:
+            rows, held_out = hold_out(rows, self.validation_fraction, split_seed)
+            validation = held_out and self._labelled(data.images, held_out)
+        return rows, self._labelled(data.images, rows), validation
+
+    def _scan(self, images: Images, name: str, kept_in: str | None) -> ImageScan:
         """Look at all pixels; compute their digest where the data must have a name."""
-        if is_kept and not isinstance(images, ArrayImages):
+        if kept_in is not None and not isinstance(images, ArrayImages):
             raise ValueError(
-                f"The 'memory' parameter of {self._name} must be None where {name} is a torch "
-                f"Dataset, which may give other pixels each time; got {self.memory!r} instead. "
-                "Pass its images as an array."
+                f"The {kept_in!r} parameter of {self._name} must be None where {name} is a torch "
+                f"Dataset, which may give other pixels each time; got {getattr(self, kept_in)!r} "
+                "instead. Pass its images as an array."
             )
-        return scan_images(images, name, digest=is_kept or self.data_parallel)
+        return scan_images(images, name, digest=kept_in is not None or self.data_parallel)
 
     def _start_module(
         self, trained: TrainedWeights | None
@@ -434,7 +478,8 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         module: nn.Module,
         preprocessing: Callable[[], Preprocessing],
         device: torch.device,
-        data: _FitData,
+        training: LabelledImages,
+        validation: LabelledImages | None,
         incremental: bool,
         accelerator: Any,
     ) -> ImageClassifierNet:
@@ -452,12 +497,12 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         max_epochs = 1 if incremental else self.max_epochs
         callbacks = training_callbacks(
             max_epochs=max_epochs,
-            early_stopping=self.early_stopping and data.validation is not None,
+            early_stopping=self.early_stopping and validation is not None,
             patience=self.patience,
             lr_schedule=None if incremental else self.lr_schedule,
             lr=self.lr,
             steps_per_epoch=len(
-                BatchIterator(data.training, self.batch_size, shuffle=True, share=share)
+                BatchIterator(training, self.batch_size, shuffle=True, share=share)
             ),
             progress_bar=verbose == 1,
         )
@@ -470,6 +515,9 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
             average_decay=None if incremental else self.ema,
             precision=self.precision,
             reproducible=self.random_state is not None,
+            deterministic=self.deterministic,
+            max_grad_norm=self.max_grad_norm,
+            split_on_oom=self.on_oom == "split",
             keep_on_host=self.data_device == "cpu",
             compile_training=self.compile,
             held=self._frozen.norms,
@@ -482,7 +530,7 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
             lr=self.lr,
             batch_size=self.batch_size,
             max_epochs=max_epochs,
-            train_split=None if data.validation is None else predefined_split(data.validation),
+            train_split=None if validation is None else predefined_split(validation),
             classes=np.arange(len(self.classes_)),
             callbacks=[*callbacks, *(self.callbacks or ())],
             verbose=int(verbose > 1),
@@ -490,8 +538,11 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         )
         return net.initialize()
 
-    def _keep(self, net: ImageClassifierNet, earlier: list[dict]) -> None:
-        """Set the fitted attributes, and let go of what only training needed."""
+    def _keep(self, net: ImageClassifierNet, earlier: list[dict], diverged: bool) -> None:
+        """Set the fitted attributes, and let go of what only training needed.
+
+        A fit that `diverged` has the weights of its last good epoch, and not those of its best.
+        """
         net.train_split = None  # it holds the validation images
         new = [
             {
@@ -505,10 +556,9 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         for epoch in new:
             epoch["epoch"] += n_before
         stopping = dict(net.callbacks_).get("early_stopping")
-        if not isinstance(stopping, AccuracyEarlyStopping):
-            best_epoch = len(new)
-        else:
-            best_epoch = stopping.best_epoch_
+        best_epoch = len(new)
+        if isinstance(stopping, AccuracyEarlyStopping):
+            best_epoch = best_epoch if diverged else stopping.best_epoch_
             stopping.best_model_weights_ = None
         self.net_ = net
         self.history_ = [*earlier, *new]
@@ -550,11 +600,24 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
                     f"of names among {sorted(AUGMENTATIONS)}, where it is one; got {change!r} in "
                     "it instead."
                 )
-        if self.data_parallel and self.memory is not None:
+        for name in ("memory", "checkpoint_dir"):
+            if self.data_parallel and getattr(self, name) is not None:
+                raise ValueError(
+                    f"The {name!r} parameter of {self._name} must be None with data_parallel=True, "
+                    f"where several processes would write to it; got {getattr(self, name)!r} "
+                    "instead. Set one of the two."
+                )
+        if self.memory is not None and self.checkpoint_dir is not None:
             raise ValueError(
-                f"The 'memory' parameter of {self._name} must be None with data_parallel=True, "
-                f"where several processes would write to it; got {self.memory!r} instead. Set one "
-                "of the two."
+                f"The 'checkpoint_dir' parameter of {self._name} must be None where memory is set, "
+                f"which keeps the same for any number of fits; got {self.checkpoint_dir!r} "
+                "instead. Set one of the two."
+            )
+        if self.data_parallel and self.on_oom != "raise":
+            raise ValueError(
+                f"The 'on_oom' parameter of {self._name} must be 'raise' with data_parallel=True, "
+                "where a process that takes longer over its share would hold up the others; got "
+                f"{self.on_oom!r} instead. Start more processes, or lower batch_size."
             )
         for callback in self.callbacks or ():
             name, instance = named_callback(callback)
@@ -613,7 +676,7 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
             )
 
     def _check_validation_data(
-        self, X_val: Any, y_val: Any, is_kept: bool
+        self, X_val: Any, y_val: Any, kept_in: str | None
     ) -> tuple[LabelledImages, str | None]:
         """Images to validate on, and the digest of their pixels."""
         if X_val is None or (y_val is None and not is_dataset(X_val)):
@@ -622,7 +685,7 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         images = self._check_images(X_val, name="X_val")
         y_val = dataset_labels(X_val) if y_val is None else y_val
         targets = self._check_targets(y_val, len(images), name="y_val")
-        scan = self._scan(images, "X_val", is_kept)
+        scan = self._scan(images, "X_val", kept_in)
         scan.pixel_range.warn_if_unlike(self._pixel_range)
         rows = canonical_rows(np.arange(len(images)), targets, None)
         return self._labelled(images, rows), scan.digest
@@ -660,18 +723,18 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
 
 
 class _FitData(NamedTuple):
-    """What a fit is given, checked and split."""
+    """What a fit is given, checked."""
 
-    rows: Rows  # that train
-    training: LabelledImages
-    validation: LabelledImages | None
+    images: Images
+    rows: Rows
+    validation: LabelledImages | None  # that was given
     scan: ImageScan
-    parts: list  # that tell it apart from other data
+    named: dict[str, Any]  # what tells it apart from other data
 
     @property
     def name(self) -> str:
         """Equal for equal data; only where their digest was computed."""
-        return fingerprint(self.parts)
+        return fingerprint(self.named)
 
 
 # Parameters of every classifier, beside those of its network.

@@ -53,6 +53,9 @@ lr : float, default=1e-3
         accuracy is then that of the images with the larger shares at best, and low.
     label_smoothing : float, default=0.0
         Share of the target probability spread over all classes, in [0, 1).
+    max_grad_norm : float, default=None
+        Norm of the gradients of all parameters together, down to which larger ones are scaled
+        before each step. None: they are taken as they are.
     class_weight : dict or "balanced", default=None
         Weight of each class in the losses and accuracies of training and validation.
     ema : float, default=None
@@ -69,10 +72,16 @@ lr : float, default=1e-3
         way for the other two.
     compile : bool, default=False
         Train through ``torch.compile``. It takes its time at first: for long fits.
+    on_oom : {"raise", "split"}, default="raise"
+        Where the device has no memory for a batch in training: an error, or "split", train on it
+        in parts, halved until they fit, whose gradients are added up to those of the batch. A
+        warning says how large they are; batch normalisation and dropout see the parts. Not
+        together with `data_parallel`.
     data_parallel : bool, default=False
         Share each batch among the processes that ``accelerate launch`` or ``torchrun`` started, all
         of which run the same program; `batch_size` is that of all together. In one process, nothing
-        changes. Needs the extra ``skcnn[distributed]``. Not together with `memory`.
+        changes. Needs the extra ``skcnn[distributed]``. Not together with `memory` or
+        `checkpoint_dir`.
     device : str or torch.device, default="auto"
         "auto": cuda, then mps, then cpu.
     data_device : {"auto", "cpu"}, default="auto"
@@ -88,6 +97,11 @@ lr : float, default=1e-3
         a shorter one, where the schedule does not depend on `max_epochs`. A callback with the
         attribute ``changes_fit = False`` may differ. None: nothing is kept. Not used by
         `partial_fit`, nor where `warm_start` goes on.
+    checkpoint_dir : str or path, default=None
+        Folder of this one fit, in which its state is kept after every epoch, or after as many as it
+        takes for writing not to slow the fit down. The same fit goes on from there, to the same
+        bytes; another one is refused, with what differs. None: nothing is kept. Not together with
+        `memory`; not used by `partial_fit`.
     n_threads : int, default=None
         CPU threads of a fit and of its predictions. None: torch's current setting. The number of
         threads changes the rounding, and so the result.
@@ -106,6 +120,10 @@ lr : float, default=1e-3
     warm_start : bool, default=False
         `fit` goes on from the weights of the last one; optimizer and schedule start anew. With
         another `freeze`, it unfreezes.
+    deterministic : bool, default=False
+        Let torch use only algorithms that give the same bytes each time, which on GPUs costs speed,
+        and choose precision and layout by rule. An error where there is no such algorithm. On the
+        CPU, fits with a `random_state` repeat without it.
     random_state : int, RandomState instance or None, default=None
         Seeds everything: initialisation, split, order, dropout, augmentation. With an int, the
         same data and the same number of threads give the same bytes, in any process.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +33,7 @@ from skcnn.images import (
     open_paths,
 )
 from skcnn.training.batches import read_ahead
-from skcnn.training.devices import cpu_threads
+from skcnn.training.devices import cpu_threads, deterministic_algorithms
 from skcnn.training.net import ImageClassifierNet
 from skcnn.transfer import find_head, parts_of
 
@@ -185,7 +186,10 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         self, X: Any, forward: Callable[[Iterable[Tensor]], Iterator[Tensor]]
     ) -> np.ndarray:
         images = self._check_images(X)
-        with cpu_threads(self.n_threads):
+        algorithms = contextlib.nullcontext()
+        if self.deterministic:
+            algorithms = deterministic_algorithms(self.device_)
+        with cpu_threads(self.n_threads), algorithms:
             return torch.cat(list(forward(self._read_batches(images)))).numpy()
 
     def _read_batches(self, images: Images) -> Iterator[Tensor]:

@@ -10,6 +10,7 @@ __all__ = [
     "DivergenceError",
     "DuplicateFilesWarning",
     "ImageFileError",
+    "MicroBatchWarning",
     "NoValidationWarning",
     "SlowPrecisionWarning",
     "UnsavedStateWarning",
@@ -40,6 +41,10 @@ class ValueRangeWarning(UserWarning):
     """The pixels at ``predict`` are on another scale than those at ``fit``."""
 
 
+class MicroBatchWarning(UserWarning):
+    """The device has no memory for a whole batch, which is trained on in parts."""
+
+
 class NoValidationWarning(UserWarning):
     """Some classes have too few images to set one aside for early stopping."""
 
@@ -49,7 +54,7 @@ class SlowPrecisionWarning(UserWarning):
 
 
 class UnusedEntryWarning(UserWarning):
-    """An entry of ``memory`` is damaged, of a newer version, or no beginning of the fit."""
+    """A fit in ``memory`` or ``checkpoint_dir`` is damaged, of another version, or no beginning."""
 
 
 class UnsavedStateWarning(UserWarning):
@@ -57,7 +62,36 @@ class UnsavedStateWarning(UserWarning):
 
 
 class DivergenceError(FloatingPointError):
-    """The training loss became NaN or infinite."""
+    """A loss, or the weights, became NaN or infinite.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Where it was first seen, from 1; the batch is that of training or of validation.
+    lr : float
+        Learning rate there.
+    n_good_epochs : int
+        Epochs of this fit before it, after the last of which the classifier is left. 0: it is as it
+        was before the fit.
+    """
+
+    def __init__(self, what: str, epoch: int, batch: int, lr: float, n_good_epochs: int = 0):
+        super().__init__(what, epoch, batch, lr, n_good_epochs)
+        self.what = what
+        self.epoch = epoch
+        self.batch = batch
+        self.lr = lr
+        self.n_good_epochs = n_good_epochs
+
+    def __str__(self) -> str:
+        left = "is as it was before the fit"
+        if self.n_good_epochs:
+            left = f"has the weights of the last good epoch, number {self.epoch - 1}"
+        return (
+            f"The {self.what} in epoch {self.epoch}, batch {self.batch}, at lr={self.lr:g}. The "
+            f"classifier {left}. Lower lr, limit the gradients with max_grad_norm=1.0, or choose "
+            "lr_schedule='one_cycle', which starts below lr."
+        )
 
 
 class ImageFileError(OSError):

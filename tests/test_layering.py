@@ -17,7 +17,7 @@ ALLOWED = {
     "_version": (set(), set(), set()),
     "_files": (set(), set(), set()),
     "_paths": (set(), {"numpy"}, set()),
-    "memory": ({"_files", "_version", "exceptions"}, {*STANDARD, "joblib"}, set()),
+    "memory": ({"_files", "_version", "exceptions"}, {*STANDARD, "filelock", "joblib"}, set()),
     "networks": (set(), {"torch"}, {"torchvision"}),
     "transfer": (set(), {"torch"}, {"safetensors", "torchvision"}),
     "images": ({"exceptions"}, STANDARD, {"PIL", "tqdm"}),

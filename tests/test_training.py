@@ -723,7 +723,9 @@ def test_an_interrupt_is_an_error(hook):
 
 
 def test_a_loss_that_is_not_finite_is_an_error():
-    with pytest.raises(DivergenceError, match=r"became (nan|inf) in epoch \d, at lr=1e\+38"):
+    with pytest.raises(
+        DivergenceError, match=r"became (nan|inf) in epoch \d, batch \d, at lr=1e\+38"
+    ):
         make_net(lr=1e38, n_epochs=6).fit(labelled(*halves()), None)
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import joblib
-import torch
 
-from skcnn._files import DamagedFileError, read_sealed, remove_partial_files, write_sealed
+from skcnn._files import DamagedFileError, remove_partial_files, write_sealed
 from skcnn.exceptions import UnusedEntryWarning, warn_caller
+from skcnn.memory._identity import FitIdentity
+from skcnn.memory._journal import FileJournal, OtherVersionError, read_record
 
-_KIND = "skcnn fit"
-_VERSION = 1
 _FILE = "output.pkl"  # no pickle, but where joblib looks for the time of last use
 
 
@@ -66,68 +63,66 @@ class FitStore:
                 f"joblib.Memory with one, or None; got {str(folder)!r} instead: {error}."
             ) from error
 
-    def fit(self, key: str, max_epochs: int, *, extendable: bool) -> KeptFit:
-        """Fit of the name `key`, so and so long; `extendable`: a shorter one may go on."""
-        return KeptFit(self.folder, key, max_epochs, extendable)
+    def fit(self, fit: FitIdentity) -> KeptFit:
+        """Journal of a fit, which may have begun already."""
+        return KeptFit(self.folder, fit)
 
 
-class KeptFit:
+class KeptFit(FileJournal):
     """State of one fit on disk, after its last epoch or the last one that it reached.
+
+    It goes on from this fit's state, or from that of the longest beginning of it.
 
     Parameters
     ----------
     folder : Path
         Where the fits of a class are.
-    key : str
-        Name of everything that the fit depends on, but for its length.
-    max_epochs : int
-    extendable : bool
-        Whether a fit of fewer epochs is the beginning of this one.
+    fit : FitIdentity
+
+    Warns
+    -----
+    UnusedEntryWarning
+        If there is a state that cannot be used.
     """
 
-    def __init__(self, folder: Path, key: str, max_epochs: int, extendable: bool):
+    parameter = "memory"
+
+    def __init__(self, folder: Path, fit: FitIdentity):
+        super().__init__(fit)
         self.folder = folder
-        self.key = key
-        self.max_epochs = max_epochs
-        self.extendable = extendable
-
-    def read(self) -> dict[str, Any] | None:
-        """State to go on from: this fit's, or that of the longest beginning of it; None: none.
-
-        Warns
-        -----
-        UnusedEntryWarning
-            If there is one that cannot be used.
-        """
-        remove_partial_files(self._path(self.max_epochs).parent)
-        state = self._read(self.max_epochs)
-        if state is not None:
-            return state
-        shorter = sorted((n for n in self._lengths() if n < self.max_epochs), reverse=True)
-        if shorter and not self.extendable:
-            warn_caller(
-                f"memory= holds this fit with max_epochs={shorter[0]}, which cannot go on to "
-                f"{self.max_epochs}: the learning rates of its schedule depend on the length of "
-                "the fit. It is trained from the start. With lr_schedule=None, or one that goes "
-                "by steps, it would go on.",
-                UnusedEntryWarning,
-            )
-            return None
-        return next((state for n in shorter if (state := self._read(n)) is not None), None)
+        self.key = fit.key
+        remove_partial_files(self._path(fit.max_epochs).parent)
+        for max_epochs in (fit.max_epochs, *self._beginnings()):
+            record = self._read(max_epochs)
+            if record is not None:
+                self._go_on_from(record)
+                break
 
     def write(self, state: dict[str, Any]) -> None:
-        """Keep `state`, of tensors and plain values, in place of an earlier one."""
-        path = self._path(self.max_epochs)
+        """Keep the state of an epoch."""
+        path = self._path(self.fit.max_epochs)
         path.parent.mkdir(parents=True, exist_ok=True)  # joblib may have cleared it
-        content = io.BytesIO()
-        torch.save(state, content)
-        write_sealed(path, f"{_KIND} {_VERSION}", content.getbuffer())
+        self._write(path, state)
 
     def _path(self, max_epochs: int) -> Path:
         return self.folder / f"{self.key}-{max_epochs}" / _FILE
 
+    def _beginnings(self) -> Iterator[int]:
+        """Lengths of the fits, whole or not, that this one can go on from, the longest first."""
+        shorter = sorted((n for n in self._lengths() if n < self.fit.max_epochs), reverse=True)
+        if self.fit.extendable:
+            yield from shorter
+        elif shorter:
+            warn_caller(
+                f"memory= holds this fit with max_epochs={shorter[0]}, which cannot go on to "
+                f"{self.fit.max_epochs}: the learning rates of its schedule depend on the length "
+                "of the fit. It is trained from the start. With lr_schedule=None, or one that "
+                "goes by steps, it would go on.",
+                UnusedEntryWarning,
+            )
+
     def _lengths(self) -> Iterator[int]:
-        """Lengths of the fits of this name, whole or not."""
+        """Lengths of the fits of this name."""
         for path in self.folder.glob(f"{self.key}-*/{_FILE}"):
             if match := re.fullmatch(r"\d+", path.parent.name.removeprefix(f"{self.key}-")):
                 yield int(match.group())
@@ -135,16 +130,10 @@ class KeptFit:
     def _read(self, max_epochs: int) -> dict[str, Any] | None:
         path = self._path(max_epochs)
         try:
-            kind, content = read_sealed(path)
-            version = int(kind.removeprefix(_KIND))
-            if version > _VERSION:
-                raise DamagedFileError(
-                    f"it is of version {version}, from a newer skcnn; this one knows {_VERSION}"
-                )
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            record = read_record(path)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+        except (OSError, DamagedFileError, OtherVersionError) as error:
             warn_caller(
                 f"memory= holds a file that cannot be used, {path}: {error}. The fit is computed "
                 "again, and the file replaced.",
@@ -153,4 +142,4 @@ class KeptFit:
             return None
         with contextlib.suppress(OSError):
             os.utime(path)  # joblib drops first what was used longest ago
-        return state
+        return record

@@ -12,6 +12,9 @@ from typing import Any
 import psutil
 import torch
 
+_CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+_DETERMINISTIC_WORKSPACES = (":4096:8", ":16:8")
+
 
 def resolve_device(device: str | torch.device, estimator: str) -> torch.device:
     """Device of a fit: "auto" is cuda, then mps, then cpu.
@@ -118,6 +121,63 @@ def cudnn_benchmarking() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def deterministic_algorithms(device: torch.device) -> Iterator[None]:
+    """Let torch use no algorithm whose result depends on the order in which threads finish.
+
+    Raises
+    ------
+    ValueError
+        If there is none for something that the network does, or cuBLAS cannot be told any more.
+    """
+    if device.type == "cuda":
+        _make_cublas_deterministic()
+    benchmark = torch.backends.cudnn.benchmark
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    except RuntimeError as error:
+        if "does not have a deterministic implementation" not in str(error):
+            raise
+        raise ValueError(
+            "The 'deterministic' parameter must be False for a network that does what torch can do "
+            f"on the device '{device}' only in an order that changes; got True instead: "
+            f"{str(error).partition(',')[0]}. Exchange that layer, or train on device='cpu'."
+        ) from error
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark
+
+
+def _make_cublas_deterministic() -> None:
+    """Have cuBLAS use a workspace of fixed size, which it only looks up when CUDA starts."""
+    setting = os.environ.get(_CUBLAS_WORKSPACE)
+    if setting in _DETERMINISTIC_WORKSPACES:
+        return
+    if setting is None and not torch.cuda.is_initialized():
+        os.environ[_CUBLAS_WORKSPACE] = _DETERMINISTIC_WORKSPACES[0]
+        return
+    raise ValueError(
+        "The 'deterministic' parameter must be False, or the environment variable "
+        f"{_CUBLAS_WORKSPACE} be one of {list(_DETERMINISTIC_WORKSPACES)}, once CUDA is in use; "
+        f"got {setting!r} instead. Set it before Python starts, or make this fit the first thing "
+        "that uses the GPU."
+    )
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch found no memory, on any device."""
+    # The CPU's allocator has no class of error of its own.
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "DefaultCPUAllocator" in str(error)
+        or "MPS backend out of memory" in str(error)
+    )
+
+
+@contextlib.contextmanager
 def out_of_memory_explained(batch_size: int) -> Iterator[None]:
     """Raise a MemoryError that says what to do for the several errors that torch has.
 
@@ -129,16 +189,12 @@ def out_of_memory_explained(batch_size: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        # The CPU's allocator has no class of error of its own.
-        if not (
-            isinstance(error, torch.OutOfMemoryError)
-            or "DefaultCPUAllocator" in str(error)
-            or "MPS backend out of memory" in str(error)
-        ):
+        if not is_out_of_memory(error):
             raise
         raise MemoryError(
             f"The device ran out of memory in training. Lower batch_size, which is {batch_size}, "
-            "or image_size; on a GPU, data_device='cpu' keeps the images in the memory of the host."
+            "or image_size, or set on_oom='split', which trains on a batch in parts; on a GPU, "
+            "data_device='cpu' keeps the images in the memory of the host."
         ) from error
 
 

@@ -28,11 +28,14 @@ from skcnn.training.averaging import WeightAverage
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.devices import (
     cudnn_benchmarking,
+    deterministic_algorithms,
     out_of_memory_explained,
     release_memory,
     synchronize,
     worker_number,
 )
+from skcnn.training.divergence import EpochLosses, LastGoodEpoch, check_finite_weights
+from skcnn.training.micro_batches import MicroBatches
 from skcnn.training.preprocessing import Preprocessing
 from skcnn.training.reproducibility import seeded_generators
 from skcnn.training.residency import make_resident
@@ -74,6 +77,12 @@ class ImageClassifierNet(NeuralNetClassifier):
         Of training; predictions are float32.
     reproducible : bool, default=True
         Train in what timing found fastest only where it can be put on record, for fits to come.
+    deterministic : bool, default=False
+        Train by algorithms that give the same bytes each time, in what goes by rule.
+    max_grad_norm : float, optional
+        Scale the gradients of a batch down to this norm, where theirs is larger.
+    split_on_oom : bool, default=False
+        Train on a batch in parts where there is no memory for all of it.
     keep_on_host : bool, default=False
         Leave the images on the CPU, whether they would fit on the device or not.
     compile_training : bool, default=False
@@ -89,6 +98,7 @@ class ImageClassifierNet(NeuralNetClassifier):
     # Of each batch of training: all of it, and in an order drawn from torch's default generator.
     _share = (0, 1)
     _order: torch.Generator | None = None
+    micro_batches: MicroBatches | None = None  # of the fit under way, where it may split batches
 
     def __init__(
         self,
@@ -101,6 +111,9 @@ class ImageClassifierNet(NeuralNetClassifier):
         average_decay: float | None = None,
         precision: str = "auto",
         reproducible: bool = True,
+        deterministic: bool = False,
+        max_grad_norm: float | None = None,
+        split_on_oom: bool = False,
         keep_on_host: bool = False,
         compile_training: bool = False,
         held: Sequence[str] = (),
@@ -115,6 +128,9 @@ class ImageClassifierNet(NeuralNetClassifier):
         self.average_decay = average_decay
         self.precision = precision
         self.reproducible = reproducible
+        self.deterministic = deterministic
+        self.max_grad_norm = max_grad_norm
+        self.split_on_oom = split_on_oom
         self.keep_on_host = keep_on_host
         self.compile_training = compile_training
         self.held = held
@@ -145,18 +161,24 @@ class ImageClassifierNet(NeuralNetClassifier):
         if not self.initialized_:
             self.initialize()
         self.stop_ = False
+        device = torch.device(self.device)
         self._stand_in = self._make_stand_in()
+        if self.split_on_oom:
+            self.micro_batches = MicroBatches(self.module_, device)
+        algorithms = (
+            deterministic_algorithms(device) if self.deterministic else cudnn_benchmarking()
+        )
         try:
-            with cudnn_benchmarking(), out_of_memory_explained(self.batch_size):
+            with algorithms, out_of_memory_explained(self.batch_size):
                 self.notify("on_train_begin", X=X, y=y)
                 self.fit_loop(X, y, **fit_params)
                 self.notify("on_train_end", X=X, y=y)
         finally:
-            self._stand_in = None
+            self._stand_in = self.micro_batches = None
             self.module_.zero_grad()  # gradients take as much memory as the network
             self._set_memory_format("contiguous")
             self._set_training(False)
-            release_memory(torch.device(self.device))
+            release_memory(device)
         return self
 
     def _make_stand_in(self) -> Callable | None:
@@ -176,6 +198,12 @@ class ImageClassifierNet(NeuralNetClassifier):
 
         With a `journal`, go on after the epochs of which it has the state, and keep in it the
         state after each epoch to come. The epochs of before count.
+
+        Raises
+        ------
+        DivergenceError
+            If a loss, or a weight, is no longer finite. The network is then as the last epoch left
+            it in which all were.
         """
         self.check_data(X, y)
         n_epochs = self.max_epochs if epochs is None else epochs
@@ -187,7 +215,9 @@ class ImageClassifierNet(NeuralNetClassifier):
             self.arithmetic_ = Arithmetic(*kept["arithmetic"])
             self._set_memory_format(self.arithmetic_.memory_format)
             if self.verbose:
-                print(f"Goes on after epoch {n_done} of {n_epochs}, which memory= holds.")
+                print(
+                    f"Goes on after epoch {n_done} of {n_epochs}, which {journal.parameter}= holds."
+                )
         training, validation = self.get_split_datasets(X, y)
         datasets = {"dataset_train": training, "dataset_valid": validation}
         if n_left > 1 and not self.keep_on_host:
@@ -197,7 +227,7 @@ class ImageClassifierNet(NeuralNetClassifier):
         validation_batches = (
             None if validation is None else self.get_iterator(validation, training=False)
         )
-        if isinstance(training_batches, BatchIterator) and kept is None:
+        if isinstance(training_batches, BatchIterator) and kept is None and not self.deterministic:
             self._choose_arithmetic(training_batches, n_epochs)
         average = None
         if self.average_decay is not None:
@@ -211,21 +241,32 @@ class ImageClassifierNet(NeuralNetClassifier):
                 average.update()
             return step
 
-        for epoch in range(n_done, n_done + n_left):
-            if average is not None and epoch > 0:
-                average.swap()  # back to what trains
-            self.notify("on_epoch_begin", **datasets)
-            self.run_single_epoch(training_batches, True, "train", train_step, **fit_params)
-            if average is not None:
-                average.swap()  # for validation, for what is kept of the epoch, and in the end
-            self.run_single_epoch(
-                validation_batches, False, "valid", self.validation_step, **fit_params
-            )
-            self.notify("on_epoch_end", **datasets)
-            if journal is not None:
-                journal.write(get_state(self, average))
-            if self.stop_:
-                break
+        good = LastGoodEpoch()
+        if kept is not None:
+            good.keep(self)
+        try:
+            for epoch in range(n_done, n_done + n_left):
+                if average is not None and epoch > 0:
+                    average.swap()  # back to what trains
+                self.notify("on_epoch_begin", **datasets)
+                self.run_single_epoch(training_batches, True, "train", train_step, **fit_params)
+                check_finite_weights(self)
+                if average is not None:
+                    average.swap()  # for validation, for what is kept of the epoch, and in the end
+                self.run_single_epoch(
+                    validation_batches, False, "valid", self.validation_step, **fit_params
+                )
+                self.notify("on_epoch_end", **datasets)
+                if journal is not None:
+                    journal.write(get_state(self, average))
+                if self.stop_:
+                    break
+                if epoch + 1 < n_epochs:
+                    good.keep(self)
+        except DivergenceError as error:
+            error.n_good_epochs = good.n_epochs
+            good.put_back(self)
+            raise
         return self
 
     def _resident(self, dataset: Any, resize: bool = True) -> Any:
@@ -323,34 +364,21 @@ class ImageClassifierNet(NeuralNetClassifier):
         """Run over all batches; their losses leave the device together, at the end."""
         if iterator is None:
             return
-        records: list[dict] = []
+        epoch = len(self.history)
+        losses = EpochLosses(prefix, len(iterator), epoch, self._of_all)
         for batch in iterator:
             self.notify("on_batch_begin", batch=batch, training=training)
+            lr = self.optimizer_.param_groups[0]["lr"]
             step = {name: y.detach() for name, y in step_fn(batch, **fit_params).items()}
-            if not records:
-                # One tensor for all, on the device until the epoch ends.
-                losses = step["loss"].new_empty(len(iterator))
-            losses[len(records)] = step["loss"]
             record = self.history[-1]["batches"][-1]
             record[f"{prefix}_batch_size"] = getattr(batch, "n_rows", len(batch[1]))
-            record[f"{prefix}_loss"] = losses[len(records)]
-            records.append(record)
+            losses.add(step["loss"], record, lr)
             self.notify("on_batch_end", batch=batch, training=training, **step)
-        total = 0.0
-        for record, loss in zip(records, self._of_all(losses).tolist(), strict=True):
-            record[f"{prefix}_loss"] = loss
-            total += loss * record[f"{prefix}_batch_size"]
-        mean = total / sum(record[f"{prefix}_batch_size"] for record in records)
-        self.history.record(f"{prefix}_batch_count", len(records))
+        mean = losses.mean()
+        self.history.record(f"{prefix}_batch_count", len(losses.records))
         earlier = (epoch[f"{prefix}_loss"] for epoch in self.history[:-1])
         self.history.record(f"{prefix}_loss_best", mean < min(earlier, default=math.inf))
         self.history.record(f"{prefix}_loss", mean)
-        if training and not math.isfinite(mean):
-            raise DivergenceError(
-                f"The training loss became {mean} in epoch {len(self.history)}, at lr="
-                f"{self.optimizer_.param_groups[0]['lr']:g}. Lower lr, or choose "
-                "lr_schedule='one_cycle', which starts below it."
-            )
 
     def _of_all(self, losses: Tensor) -> Tensor:
         """Losses of the batches of an epoch, of which this process may have had its share."""
@@ -364,7 +392,9 @@ class ImageClassifierNet(NeuralNetClassifier):
             x = self._prepared(images)
             if self.mixing is not None:
                 x, targets = self.mixing(x, targets.to(x.device))
-            y_pred = self._forward(x, **fit_params)
+            step = functools.partial(self._learn_from, x, targets, batch, **fit_params)
+            parts = self.micro_batches
+            y_pred, loss = step() if parts is None else parts.train(step, len(x))
         except ValueError as error:
             _, n_processes = self._share
             if len(targets) == 1 and any(
@@ -378,8 +408,26 @@ class ImageClassifierNet(NeuralNetClassifier):
                     f"{getattr(batch, 'n_rows', 1)} instead."
                 ) from error
             raise
-        loss = self.get_loss(y_pred, targets, weights=getattr(batch, "weights", None))
-        return {"loss": self._backward(loss, batch), "y_pred": y_pred}
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(self.module_.parameters(), self.max_grad_norm)
+        return {"loss": loss, "y_pred": y_pred}
+
+    def _learn_from(
+        self, x: Tensor, targets: Tensor, batch: Any, **fit_params: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Compute gradients, part by part where need be; return logits and loss of the batch."""
+        weights = getattr(batch, "weights", None)
+        parts = [slice(None)] if self.micro_batches is None else self.micro_batches.parts(len(x))
+        outputs, losses = [], []
+        for rows in parts:
+            y_pred = self._forward(x[rows], **fit_params)
+            weights_of_part = None if weights is None else weights[rows]
+            loss = self.get_loss(y_pred, targets[rows], weights=weights_of_part)
+            if len(parts) > 1:  # then the gradients add up to those of the mean over the batch
+                loss = loss * (len(y_pred) / len(x))
+            outputs.append(y_pred.detach())
+            losses.append(self._backward(loss, batch).detach())
+        return (outputs[0], losses[0]) if len(parts) == 1 else (torch.cat(outputs), sum(losses))
 
     def _backward(self, loss: Tensor, batch: Any) -> Tensor:
         """Compute the gradients of the loss of a batch; return what is recorded of it."""

@@ -19,6 +19,8 @@ from skcnn.training.reproducibility import generator_states, set_generator_state
 class Journal(Protocol):
     """Where a fit keeps its state from epoch to epoch."""
 
+    parameter: str  # of the classifiers, that asked for it
+
     def read(self) -> dict[str, Any] | None:
         """State to go on from; None: start."""
 
@@ -44,6 +46,7 @@ def get_state(net: NeuralNet, average: WeightAverage | None) -> dict[str, Any]:
         "history": [dict(epoch) for epoch in net.history],
         "generators": generator_states(torch.device(net.device)),
         "arithmetic": tuple(net.arithmetic_),
+        "rows_at_once": net.micro_batches and net.micro_batches.n_rows,
         "stopped": net.stop_,
     }
     callbacks = {name: _callback_state(name, callback) for name, callback in net.callbacks_}
@@ -61,6 +64,8 @@ def set_state(net: NeuralNet, average: WeightAverage | None, state: dict[str, An
             _set_callback_state(callback, state["callbacks"][name])
     net.history[:] = state["history"]
     set_generator_states(state["generators"], torch.device(net.device))
+    if net.micro_batches is not None:
+        net.micro_batches.n_rows = state["rows_at_once"]
     net.stop_ = state["stopped"]
 
 
@@ -133,5 +138,6 @@ def _plain(value: Any) -> Any:
             return make(map(_plain, value))
     raise TypeError(
         "What is kept of a fit must be tensors, numbers, strings or containers of them; got an "
-        f"object of type {type(value).__name__} instead. Set memory=None."
+        f"object of type {type(value).__name__} instead. Set memory and checkpoint_dir to "
+        "None."
     )
