@@ -53,6 +53,7 @@ bench: $(VENV)/.test
 	$(BIN)/python examples/benchmarks/bfloat16_accuracy.py
 	$(BIN)/python examples/benchmarks/speedrun.py
 	$(BIN)/python examples/benchmarks/search.py
+	$(BIN)/python examples/benchmarks/checkpoint_cost.py
 	$(BIN)/python examples/benchmarks/every_network.py
 	$(BIN)/python examples/benchmarks/published_table.py
 

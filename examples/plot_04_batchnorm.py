@@ -150,8 +150,8 @@ assert differences.to_numpy().max() < 1e-12
 # The same weights to start from, the same batches in the same order, plain SGD with momentum, and
 # learning rates from timid to reckless.
 #
-# A fit whose loss is no longer a number raises `DivergenceError` and leaves the classifier as it
-# was: without a history. A callback sees everything as it happens. It also notes what comes into
+# A fit whose loss is no longer a number raises `DivergenceError`; what it reached before counts for
+# nothing here. A callback sees everything as it happens. It also notes what comes into
 # the last nonlinearity, batch by batch, for the end of this page.
 
 
