@@ -21,8 +21,10 @@ _HOMES = {
     "datasets": "skcnn.datasets",
     "exceptions": "skcnn.exceptions",
     "inspection": "skcnn.inspection",
+    "load": "skcnn.persistence",
     "model_selection": "skcnn.model_selection",
     "networks": "skcnn.networks",
+    "persistence": "skcnn.persistence",
 }
 
 __all__ = [*_HOMES]

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from skcnn._identity import identify_fit, named_callback
 from skcnn._labels import check_labels, check_weights, encode_labels
 from skcnn._prediction import ImagePredictor, Images
+from skcnn._saving import SavedClassifier
 from skcnn._summary import SummarisedNetwork
 from skcnn._validation import Interval, StrOptions, validate_parameter_constraints
 from skcnn.exceptions import (
@@ -55,11 +56,11 @@ from skcnn.transfer import (
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
+class ImageClassifier(ImagePredictor, SavedClassifier, SummarisedNetwork, BaseEstimator):
     """Base of the classifiers: everything but the network.
 
     A subclass adds its network's parameters, as dataclass fields with their constraints, and names
-    the network in `_network`, or overrides `_make_module`.
+    the network in `_network`, or overrides `_network_arguments` and `_build_network`.
     """
 
     lr: float = 1e-3
@@ -156,13 +157,13 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
         """Name of the torchvision model with the same network, for its trained weights."""
         return None
 
-    def _make_module(
+    def _network_arguments(
         self,
         image_shape: tuple[int, int, int],
         n_classes: int,
         weights: Mapping[str, Tensor] | None = None,
-    ) -> tuple[nn.Module, tuple[int, int]]:
-        """Network with random weights, of a form that `weights` fit, and the (H, W) it takes."""
+    ) -> dict[str, Any]:
+        """Arguments of `_build_network`, for a network of a form that `weights` fit."""
         in_channels, *size = image_shape
         if self.image_size != "auto":
             size = [self.image_size] * 2
@@ -175,10 +176,22 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
                 "instead."
             )
         height, width = (max(side, smallest) for side in size)
-        module = self._network(
-            in_channels=in_channels, n_classes=n_classes, input_size=(height, width), **options
-        )
-        return module, (height, width)
+        sizes = {"in_channels": in_channels, "n_classes": n_classes, "input_size": (height, width)}
+        return {**sizes, **options}
+
+    def _build_network(self, **arguments: Any) -> nn.Module:
+        """Network with random weights."""
+        return self._network(**arguments)
+
+    def _make_module(
+        self,
+        image_shape: tuple[int, int, int],
+        n_classes: int,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> tuple[nn.Module, tuple[int, int]]:
+        """Network with random weights, of a form that `weights` fit, and the (H, W) it takes."""
+        arguments = self._network_arguments(image_shape, n_classes, weights)
+        return self._build_network(**arguments), arguments["input_size"]
 
     # Fitting ---------------------------------------------------------------------------------
 
@@ -360,7 +373,7 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
                         statistics = data.scan.mean_and_std(rows.index)
                     preprocessing = partial(Preprocessing, self.input_size_, *(statistics or ()))
                 self._freeze(module, continued)
-                net = self._make_net(
+                net = self._make_training_net(
                     module, preprocessing, device, training, validation, incremental, accelerator
                 )
                 if continued and incremental:
@@ -439,7 +452,9 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
     ) -> tuple[nn.Module, tuple[np.ndarray, np.ndarray] | None]:
         """Network to train, and the mean and spread of the images that its weights go with."""
         state = None if trained is None else trained.state
-        module, self.input_size_ = self._make_module(self.image_shape_, len(self.classes_), state)
+        self._arguments = self._network_arguments(self.image_shape_, len(self.classes_), state)
+        self.input_size_ = self._arguments["input_size"]
+        module = self._build_network(**self._arguments)
         if self.features_layer is not None:
             self._check_features_layer(module)
         statistics = IMAGENET_STATISTICS if self.normalize == "imagenet" else None
@@ -473,7 +488,7 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
             self.__dict__.update(before)
             raise
 
-    def _make_net(
+    def _make_training_net(
         self,
         module: nn.Module,
         preprocessing: Callable[[], Preprocessing],
@@ -490,10 +505,6 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
             make_net = partial(DataParallelNet, accelerator=accelerator)
             share = share_of(accelerator)
         verbose = self.verbose if share[0] == 0 else 0
-        optimizer, settings = optimizer_settings(
-            self.optimizer, momentum=self.momentum, weight_decay=self.weight_decay, device=device
-        )
-        crop, augment = resolve_augmentation(self.augment)
         max_epochs = 1 if incremental else self.max_epochs
         callbacks = training_callbacks(
             max_epochs=max_epochs,
@@ -506,13 +517,37 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
             ),
             progress_bar=verbose == 1,
         )
+        return self._make_net(
+            module,
+            preprocessing,
+            device,
+            make_net,
+            average_decay=None if incremental else self.ema,
+            max_epochs=max_epochs,
+            train_split=None if validation is None else predefined_split(validation),
+            callbacks=[*callbacks, *(self.callbacks or ())],
+            verbose=int(verbose > 1),
+        )
+
+    def _make_net(
+        self,
+        module: nn.Module,
+        preprocessing: Callable[[], Preprocessing],
+        device: torch.device,
+        make_net: Callable[..., ImageClassifierNet] = ImageClassifierNet,
+        **of_training: Any,
+    ) -> ImageClassifierNet:
+        """Net that predicts with `module`, and trains it if it is told the rest."""
+        optimizer, settings = optimizer_settings(
+            self.optimizer, momentum=self.momentum, weight_decay=self.weight_decay, device=device
+        )
+        crop, augment = resolve_augmentation(self.augment)
         net = make_net(
             module,
             preprocessing=preprocessing,
             augment=augment,
             crop=crop,
             mixing=make_mixing(self.mixing, len(self.classes_)),
-            average_decay=None if incremental else self.ema,
             precision=self.precision,
             reproducible=self.random_state is not None,
             deterministic=self.deterministic,
@@ -529,12 +564,9 @@ class ImageClassifier(ImagePredictor, SummarisedNetwork, BaseEstimator):
             **{f"optimizer__{name}": value for name, value in settings.items()},
             lr=self.lr,
             batch_size=self.batch_size,
-            max_epochs=max_epochs,
-            train_split=None if validation is None else predefined_split(validation),
             classes=np.arange(len(self.classes_)),
-            callbacks=[*callbacks, *(self.callbacks or ())],
-            verbose=int(verbose > 1),
             device=device,
+            **of_training,
         )
         return net.initialize()
 

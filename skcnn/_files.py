@@ -6,10 +6,15 @@ import contextlib
 import hashlib
 import os
 import secrets
+import stat
 import time
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 _SUFFIX = ".partial"
+_LONGEST_BEGINNING = 200  # bytes of the kind and the checksum
 # A process that was killed leaves its unfinished file behind; one that writes takes less than this.
 _OLDEST_PARTIAL = 3600  # seconds
 
@@ -21,21 +26,26 @@ class DamagedFileError(ValueError):
 def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     """Write `parts`, one after the other, so that `path` is at any time the old file or the new.
 
+    Where there is a file already, the new one has its permissions; a link stays a link.
+
     Parameters
     ----------
     path : Path
         In a folder that exists.
     *parts : bytes-like
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}")
+    path = Path(os.path.realpath(path))
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}")
     try:
-        with open(partial, "xb") as file:
+        with open(unfinished, "xb") as file:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        with contextlib.suppress(FileNotFoundError):
+            unfinished.chmod(stat.S_IMODE(path.stat().st_mode))
+        os.replace(unfinished, path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 
@@ -51,8 +61,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_sealed(path: Path, kind: str, content: bytes | memoryview) -> None:
-    """Write `content`, as `write_whole` does, behind a checksum that `read_sealed` looks at.
+def write_sealed(path: Path, kind: str, *parts: bytes | memoryview) -> None:
+    """Write `parts`, as `write_whole` does, behind a checksum that `open_sealed` looks at.
 
     Parameters
     ----------
@@ -60,9 +70,9 @@ def write_sealed(path: Path, kind: str, content: bytes | memoryview) -> None:
         In a folder that exists.
     kind : str
         First line of the file, for whoever reads it.
-    content : bytes-like
+    *parts : bytes-like
     """
-    write_whole(path, f"{kind}\n{_checksum(kind.encode(), content)}\n".encode(), content)
+    write_whole(path, f"{kind}\n{_checksum(kind.encode(), parts)}\n".encode(), *parts)
 
 
 def read_sealed(path: Path) -> tuple[str, memoryview]:
@@ -75,20 +85,64 @@ def read_sealed(path: Path) -> tuple[str, memoryview]:
     DamagedFileError
         If a byte is missing, or changed.
     """
-    data = memoryview(path.read_bytes())
-    lines = bytes(data[:200]).split(b"\n", 2)
-    if len(lines) < 3:
-        raise DamagedFileError("it is cut off")
-    kind, checksum, _ = lines
-    content = data[len(kind) + len(checksum) + 2 :]
-    if _checksum(kind, content).encode() != checksum:
-        raise DamagedFileError("its content does not match its SHA-256 sum")
-    return kind.decode(), content
+    with open_sealed(path) as (kind, file, _):
+        return kind, memoryview(file.read())
 
 
-def _checksum(kind: bytes, content: bytes | memoryview) -> str:
+@contextlib.contextmanager
+def open_sealed(path: Path, expected: str = "") -> Iterator[tuple[str, BinaryIO, int]]:
+    """Open a file that `write_sealed` wrote, after one reading that checks every byte.
+
+    Parameters
+    ----------
+    path : Path
+    expected : str, default=""
+        What its kind begins with.
+
+    Yields
+    ------
+    kind : str
+    file : BinaryIO
+        At the first byte of the content.
+    size : int
+        Bytes of the content.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    DamagedFileError
+        If it is of another kind, or no regular file, or a byte is missing or changed.
+    """
+    # A named pipe without a writer would be waited for.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DamagedFileError("it is no regular file")
+    with open(descriptor, "rb") as file:
+        beginning = file.read(_LONGEST_BEGINNING)
+        if not beginning.startswith(expected.encode()[: len(beginning)]):
+            raise DamagedFileError(f"it does not begin with {expected!r}")
+        lines = beginning.split(b"\n", 2)
+        if len(lines) < 3:
+            raise DamagedFileError("it is cut off")
+        kind, checksum, _ = lines
+        start = file.seek(len(kind) + len(checksum) + 2)
+        chunks = iter(partial(file.read, 1 << 20), b"")
+        if _checksum(kind, chunks).encode() != checksum:
+            raise DamagedFileError(
+                "a byte of it is missing or changed: its content does not match its SHA-256 sum"
+            )
+        size = file.tell() - start
+        file.seek(start)
+        yield kind.decode(errors="backslashreplace"), file, size
+
+
+def _checksum(kind: bytes, parts: Iterable[bytes | memoryview]) -> str:
     digest = hashlib.sha256(kind)
-    digest.update(content)
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()
 
 

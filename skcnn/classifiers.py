@@ -594,21 +594,19 @@ class CNNClassifier(ImageClassifier):
         check_torchvision_name(self.module)
         return self.module
 
-    def _make_module(
+    def _network_arguments(
         self,
         image_shape: tuple[int, int, int],
         n_classes: int,
         weights: Mapping[str, Tensor] | None = None,
-    ) -> tuple[nn.Module, tuple[int, int]]:
+    ) -> dict[str, Any]:
+        known = {"in_channels": image_shape[0], "n_classes": n_classes}
+
         def build(input_size: tuple[int, int]) -> nn.Module:
-            return build_module(
-                self.module,
-                self.module_params or {},
-                in_channels=image_shape[0],
-                n_classes=n_classes,
-                input_size=input_size,
-            )
+            return self._build_network(**known, input_size=input_size)
 
         size = None if self.image_size == "auto" else (self.image_size, self.image_size)
-        input_size = probe_input_size(build, image_shape, n_classes, size)
-        return build(input_size), input_size
+        return {**known, "input_size": probe_input_size(build, image_shape, n_classes, size)}
+
+    def _build_network(self, **arguments: Any) -> nn.Module:
+        return build_module(self.module, self.module_params or {}, **arguments)

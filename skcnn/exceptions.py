@@ -1,5 +1,6 @@
 """Warnings and errors that have a name, so that they can be caught, filtered or turned fatal."""
 
+import os
 import sys
 import warnings
 
@@ -11,8 +12,11 @@ __all__ = [
     "DuplicateFilesWarning",
     "ImageFileError",
     "MicroBatchWarning",
+    "ModelFileError",
+    "ModelVersionWarning",
     "NoValidationWarning",
     "SlowPrecisionWarning",
+    "UnsavedParameterWarning",
     "UnsavedStateWarning",
     "UnusedEntryWarning",
     "ValueRangeWarning",
@@ -59,6 +63,14 @@ class UnusedEntryWarning(UserWarning):
 
 class UnsavedStateWarning(UserWarning):
     """What a callback keeps between epochs is no plain data: a fit that resumes starts without."""
+
+
+class UnsavedParameterWarning(UserWarning):
+    """The file of a saved classifier has no place for a parameter: it comes back as its default."""
+
+
+class ModelVersionWarning(UserWarning):
+    """A classifier was saved with other versions of packages than those that load it."""
 
 
 class DivergenceError(FloatingPointError):
@@ -117,6 +129,25 @@ class ImageFileError(OSError):
             + ". Repair or leave out what the attribute 'reasons' of this error lists; "
             "load_image_folder and load_image_table do so with on_error='skip'."
         )
+
+
+class ModelFileError(ValueError):
+    """A file is no saved classifier, is damaged, or cannot be loaded as asked.
+
+    Attributes
+    ----------
+    path : str
+        Of the file.
+    reason : str
+        What is wrong with it.
+    """
+
+    def __init__(self, path: str | os.PathLike, reason: str):
+        self.path, self.reason = os.fspath(path), reason
+        super().__init__(self.path, reason)
+
+    def __str__(self) -> str:
+        return f"{self.path!r} cannot be loaded: {self.reason.rstrip('.')}."
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:

@@ -18,6 +18,8 @@ ALLOWED = {
     "_files": (set(), set(), set()),
     "_paths": (set(), {"numpy"}, set()),
     "memory": ({"_files", "_version", "exceptions"}, {*STANDARD, "filelock", "joblib"}, set()),
+    "_plain_json": (set(), STANDARD, set()),
+    "_model_file": ({"_files", "_plain_json", "_version", "exceptions"}, {"torch"}, set()),
     "networks": (set(), {"torch"}, {"torchvision"}),
     "transfer": (set(), {"torch"}, {"safetensors", "torchvision"}),
     "images": ({"exceptions"}, STANDARD, {"PIL", "tqdm"}),
@@ -37,11 +39,17 @@ ALLOWED = {
         {*STANDARD, "scipy", "sklearn"},
         set(),
     ),
+    "_saving": (
+        {"_model_file", "_plain_json", "exceptions", "images", "memory", "training", "transfer"},
+        {*STANDARD, "sklearn"},
+        set(),
+    ),
     "_base": (
         {
             "_identity",
             "_labels",
             "_prediction",
+            "_saving",
             "_summary",
             "_validation",
             "exceptions",
@@ -54,6 +62,11 @@ ALLOWED = {
         set(),
     ),
     "classifiers": ({"_base", "_docstrings", "_validation", "networks"}, {"torch"}, set()),
+    "persistence": (
+        {"_base", "_model_file", "classifiers", "exceptions", "memory", "training"},
+        {"torch"},
+        set(),
+    ),
     "datasets": ({"exceptions", "images"}, {"numpy", "sklearn"}, {"tqdm"}),
     "model_selection": (
         {"_files", "_paths", "_version", "images"},

@@ -8,12 +8,13 @@ from skcnn.transfer.adaptation import load_weights
 from skcnn.transfer.freezing import Frozen, set_frozen
 from skcnn.transfer.head import find_head
 from skcnn.transfer.layers import observable, parts_of
-from skcnn.transfer.weights import TrainedWeights, layer_shapes_of, read_weights
+from skcnn.transfer.weights import TrainedWeights, is_path, layer_shapes_of, read_weights
 
 __all__ = [
     "Frozen",
     "TrainedWeights",
     "find_head",
+    "is_path",
     "layer_shapes_of",
     "load_weights",
     "observable",

@@ -68,7 +68,7 @@ def read_weights(
     if isinstance(weights, Mapping):
         source, state = "a mapping", weights
     else:
-        if _is_path(weights):
+        if is_path(weights):
             path = Path(weights).expanduser()
             entry = _entry_of_file(path.name, torchvision_name)
         else:
@@ -91,7 +91,7 @@ def layer_shapes_of(
 
     Takes, and raises, what :func:`read_weights` does, but never downloads.
     """
-    if isinstance(weights, Mapping) or _is_path(weights):
+    if isinstance(weights, Mapping) or is_path(weights):
         return read_weights(weights, torchvision_name, owner).state
     from torchvision import models
 
@@ -102,7 +102,8 @@ def layer_shapes_of(
         return models.get_model(torchvision_name, weights=None, **options).state_dict()
 
 
-def _is_path(weights: Any) -> bool:
+def is_path(weights: Mapping[str, Tensor] | str | os.PathLike | Enum) -> bool:
+    """Whether these weights are named by a path, not by torchvision."""
     if isinstance(weights, Enum):
         return False
     path = Path(weights)
