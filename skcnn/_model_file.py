@@ -184,9 +184,12 @@ def _description(metadata: Any) -> dict[str, Any]:
     if not isinstance(text, str):
         raise DamagedFileError("it does not say what model it holds")
     try:
-        return decode(_parsed(_text(text.encode(errors="surrogatepass"))))
+        description = decode(_parsed(_text(text.encode(errors="surrogatepass"))))
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(f"what it says of its model cannot be read: {error}") from error
+    if not isinstance(description, dict):
+        raise DamagedFileError("what it says of its model is no JSON object")
+    return description
 
 
 def _entries(header: dict[str, Any], n_data: int) -> dict[str, TensorEntry]:

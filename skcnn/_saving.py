@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,23 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
-from skcnn._model_file import ModelFile, can_be_kept, write_model
+from skcnn._model_file import ModelFile, write_model
 from skcnn._plain_json import encode
+from skcnn._saved_network import (
+    DifferentNetworkError,
+    restore_network,
+    strides_of,
+    tensors_of,
+    untrained_of,
+)
 from skcnn.exceptions import UnsavedParameterWarning, warn_caller
 from skcnn.images import ImageLayout, PixelRange
 from skcnn.memory import versions
 from skcnn.training.arithmetic import MEMORY_FORMATS, Arithmetic
 from skcnn.training.devices import resolve_device
 from skcnn.training.preprocessing import Preprocessing
-from skcnn.training.reproducibility import seeded_generators
 from skcnn.transfer import Frozen, is_path
 
 _HOME = "skcnn.classifiers"  # of the classes that files name
@@ -50,8 +54,6 @@ _FITTED = (
     "precision_",
 )
 _MOST_THREADS = 1024
-# What a constructor may ask of torch, at most: some calls, and some for each tensor of the file.
-_MOST_CALLS, _MOST_CALLS_PER_TENSOR = 100_000, 1_000
 
 
 class SavedClassifier:
@@ -87,29 +89,14 @@ class SavedClassifier:
             If parameters come back as their defaults, or other attributes not at all.
         """
         check_is_fitted(self, "net_")
+        path = _checked_path(path)
         self._check_parameters()
-        tensors = self._tensors()
-        write_model(_checked_path(path), self._description(tensors), tensors)
+        tensors = tensors_of(self.module_, self._name)
+        write_model(path, self._description(), tensors)
 
     # To a file --------------------------------------------------------------------------------
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """All parameters and buffers of the network, also those that no state dict has."""
-        module = self.module_
-        tensors = {**module.state_dict(), **_transient_buffers(module)}
-        for name, tensor in tensors.items():
-            if not can_be_kept(tensor):
-                got = f"a {type(tensor).__name__}"
-                if isinstance(tensor, Tensor):
-                    got = f"a tensor of {tensor.dtype} and layout {tensor.layout}"
-                raise ValueError(
-                    f"The network of {self._name} must have dense tensors of a usual type in its "
-                    f"state_dict() to be saved; got {got} under {name!r} instead. Keep that "
-                    "outside the state, or pickle the classifier."
-                )
-        return tensors
-
-    def _description(self, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    def _description(self) -> dict[str, Any]:
         """All that is no tensor, as plain values."""
         if type(self).__module__ != _HOME:
             raise TypeError(
@@ -120,22 +107,22 @@ class SavedClassifier:
         params, lost = _kept(self.get_params(deep=False))
         settings, _ = _kept(self._settings)
         history, unkept = _kept_history(self.history_)
-        lost += [f"{name!r} in history_" for name in unkept]
-        lost += [f"the attribute {name!r}" for name in sorted(set(vars(self)) - self._known())]
+        lost += [f"history_[...][{name!r}]" for name in unkept]
+        lost += sorted(set(vars(self)) - self._known())
         if lost:
             warn_caller(
-                f"The file of this {self._name} cannot hold {', '.join(lost)}: parameters come "
-                "back as their defaults, and the rest not at all. Its predictions are the same. "
+                f"The file of this {self._name} cannot hold {', '.join(lost)}. Parameters come "
+                "back as their defaults, other attributes not at all; predictions are the same. "
                 "Set them again after skcnn.load, or pickle the classifier.",
                 UnsavedParameterWarning,
             )
         _, *statistics = self.net_.preprocessing.args
-        module = self.module_
         return {
             "class": self._name,
             "versions": versions(),
             "params": params,
             "fitted_params": settings,
+            "unsaved": lost,
             "needs_module": self._needed_module(),
             "network": dict(sorted(self._arguments.items())),
             "classes": _checked_classes(self.classes_),
@@ -147,12 +134,8 @@ class SavedClassifier:
             "best_epoch": self.best_epoch_,
             "arithmetic": (self.precision_, self.memory_format_),
             "frozen": tuple(self._frozen),
-            "untrained": [n for n, p in module.named_parameters() if not p.requires_grad],
-            "strides": {
-                name: tensor.stride()
-                for name, tensor in _parameters_and_buffers(module)
-                if name in tensors and _is_laid_out(tensor)
-            },
+            "untrained": untrained_of(self.module_),
+            "strides": strides_of(self.module_),
             "output": getattr(self, "_sklearn_output_config", {}),
         }
 
@@ -184,26 +167,44 @@ class SavedClassifier:
         given = _checked_module(module, values["needs_module"])
         fitted = cls._with_params({**values["fitted_params"], **given})
         clf = cls._with_params({**values["params"], **given})
+        if values["unsaved"]:
+            warn_caller(
+                f"This {cls.__name__} was saved without {values['unsaved']!r:.300}, which no file "
+                "can hold: parameters have their defaults. Set them if it is to be trained.",
+                UnsavedParameterWarning,
+            )
         if device is not None:
             clf.device = device
         else:
             device = clf._device_of_this_machine()
-        built = _filled(fitted, saved, values, isinstance(module, nn.Module))
         clf._set_fitted(values, fitted._network_settings())
-        preprocessing = partial(Preprocessing, clf.input_size_, *(values["statistics"] or ()))
-        net = clf._make_net(
-            built,
-            preprocessing,
-            resolve_device(device, clf._name),
-            max_epochs=clf.max_epochs,
-            train_split=None,
-            callbacks=[],
-            verbose=0,
-        )
-        net.arithmetic_ = Arithmetic(*values["arithmetic"])
-        net.history[:] = copy.deepcopy(clf.history_)
-        net._set_training(False)
-        clf.net_ = net
+        try:
+            network = restore_network(
+                partial(fitted._build_network, **values["network"]),
+                saved,
+                strides=values["strides"],
+                untrained=values["untrained"],
+                has_more=cls._network is None,
+            )
+            _check_frozen(clf._frozen, network)
+            clf.net_ = clf._make_net(
+                network,
+                partial(Preprocessing, clf.input_size_, *(values["statistics"] or ())),
+                resolve_device(device, clf._name),
+                max_epochs=clf.max_epochs,
+                train_split=None,
+                callbacks=[],
+                verbose=0,
+            )
+        except DifferentNetworkError:
+            raise
+        except Exception as error:  # whatever constructors raise for what the file gives them
+            raise ValueError(
+                f"its network cannot be made: {type(error).__name__}: {error!s:.300}"
+            ) from error
+        clf.net_.arithmetic_ = Arithmetic(*values["arithmetic"])
+        clf.net_.history[:] = map(dict, clf.history_)
+        clf.net_._set_training(False)
         return clf
 
     @classmethod
@@ -212,7 +213,7 @@ class SavedClassifier:
         unknown = sorted(set(params) - set(cls._get_param_names()))
         if unknown:
             raise ValueError(
-                f"it has parameters that {cls.__name__} does not know: {', '.join(unknown)[:200]}"
+                f"it has parameters that {cls.__name__} does not know: {unknown!r:.200}"
             )
         clf = cls(**params)
         clf._check_parameters()
@@ -260,37 +261,41 @@ class SavedClassifier:
 def _kept(params: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Parameters that a file can hold, and the names of those that come back as defaults.
 
-    A module of the user's is neither: `load` asks for it. A path stays out, since a file must not
-    say from where others read, or where they write.
+    A module of the user's is neither: `load` asks for it.
     """
     kept, lost = {}, []
     for name, value in params.items():
         if name == "module" and not isinstance(value, str):
             continue
-        names_a_path = name in ("memory", "weights") and value is not None and is_path(value)
-        try:
-            if names_a_path:
-                raise TypeError
-            encode(value)
+        if _can_be_encoded(value) and not _is_place(name, value):
             kept[name] = value
-        except TypeError:
-            lost.append(f"the parameter {name!r}")
+        else:
+            lost.append(name)
     return kept, lost
+
+
+def _is_place(name: str, value: Any) -> bool:
+    """Whether a parameter says where to read or write, which no file of a stranger must do."""
+    if name == "weights":
+        return isinstance(value, str) and is_path(value)
+    return name == "memory" and value is not None
+
+
+def _can_be_encoded(value: Any) -> bool:
+    try:
+        encode(value)
+    except (TypeError, RecursionError):
+        return False
+    return True
 
 
 def _kept_history(history: list[dict]) -> tuple[list[dict], list[str]]:
     """Epochs with all that a file can hold, and the names of the rest."""
-    epochs: list[dict] = []
-    unkept: dict[str, None] = {}
-    for epoch in history:
-        epochs.append({})
-        for name, value in epoch.items():
-            try:
-                encode({name: value})
-                epochs[-1][name] = value
-            except TypeError:
-                unkept[name] = None
-    return epochs, [*unkept]
+    unkept = dict.fromkeys(
+        name for epoch in history for name in epoch if not _can_be_encoded({name: epoch[name]})
+    )
+    kept = [{n: value for n, value in epoch.items() if n not in unkept} for epoch in history]
+    return kept, [*unkept]
 
 
 def _checked_classes(classes: np.ndarray) -> np.ndarray:
@@ -308,124 +313,18 @@ def _checked_classes(classes: np.ndarray) -> np.ndarray:
 def _checked_path(path: str | os.PathLike) -> Path:
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise TypeError(f"The 'path' parameter must be the path of a file; got {path!r} instead.")
-    return Path(path)
-
-
-# The network ---------------------------------------------------------------------------------
-
-
-def _parameters_and_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from module.named_parameters(remove_duplicate=False)
-    yield from module.named_buffers(remove_duplicate=False)
-
-
-def _transient_buffers(module: nn.Module) -> dict[str, Tensor]:
-    """Buffers that the state dict leaves out."""
-    buffers = dict(module.named_buffers(remove_duplicate=False))
-    for name in module.state_dict():
-        buffers.pop(name, None)
-    return buffers
-
-
-def _is_laid_out(tensor: Tensor) -> bool:
-    """Whether the strides are not those of row after row, and leave no gap."""
-    strides = tensor.stride()
-    rows = torch.empty(tensor.shape, device="meta").stride()
-    return strides != rows and torch.empty_like(tensor, device="meta").stride() == strides
-
-
-class _CountedCalls(TorchFunctionMode):
-    """Ends, by an error, what calls torch more often than it may."""
-
-    def __init__(self, most: int):
-        super().__init__()
-        self.left = most
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        """Count a call, and do it."""
-        self.left -= 1
-        if self.left < 0:
-            raise RuntimeError("it makes far more layers than the file has tensors")
-        return func(*args, **(kwargs or {}))
-
-
-def _filled(fitted: Any, saved: ModelFile, values: dict[str, Any], is_instance: bool) -> nn.Module:
-    """Network of the file, in the CPU's memory.
-
-    It is first made without any: its tensors must be those of the file, before there is memory for
-    them.
-    """
-    arguments = values["network"]
-    most = _MOST_CALLS + _MOST_CALLS_PER_TENSOR * len(saved.entries)
-    try:
-        with _CountedCalls(most), torch.device("meta"):
-            module = fitted._build_network(**arguments)
-    except Exception as error:  # whatever a constructor raises for what it is given
-        remedy = ""
-        if not isinstance(fitted.get_params()["module"] if hasattr(fitted, "module") else "", str):
-            remedy = " If it is no fault of the file, give an instance: module=MyNetwork(...)."
-        raise ValueError(
-            f"its network cannot be built: {type(error).__name__}: {error!s:.300}.{remedy}"
-        ) from error
-    _check_same_tensors(module, saved)
-    tensors = {
-        name: _with_strides(tensor, values["strides"].get(name))
-        for name, tensor in saved.tensors().items()
-    }
-    of_skcnn = fitted._network is not None
-    if not (of_skcnn or is_instance):
-        # A network that is not ours may have more than its tensors, which it computes when made.
-        with seeded_generators(0, torch.device("cpu")):
-            module = fitted._build_network(**arguments)
-    transient = {name: tensors.pop(name) for name in _transient_buffers(module)}
-    module.load_state_dict(tensors, assign=of_skcnn)
-    for name, tensor in transient.items():
-        owner, _, last = name.rpartition(".")
-        setattr(module.get_submodule(owner), last, tensor)
-    for name, target in _parameters_and_buffers(module):
-        if name in values["strides"]:
-            target.data = _with_strides(target.data, values["strides"][name])
-    for name, parameter in module.named_parameters():
-        if parameter.is_floating_point():
-            parameter.requires_grad_(name not in values["untrained"])
-    return module
-
-
-def _with_strides(tensor: Tensor, strides: tuple[int, ...] | None) -> Tensor:
-    """Tensor, or a copy of it of these strides, which leave no gap."""
-    if strides is None:
-        return tensor
-    sides = sorted((s, n) for s, n in zip(strides, tensor.shape, strict=True) if n > 1)
-    expected = 1
-    for stride, side in sides:
-        if stride != expected:
-            raise ValueError(f"a tensor of shape {tuple(tensor.shape)} has strides {strides!s:.80}")
-        expected *= side
-    if not all(0 <= stride <= tensor.numel() for stride in strides):
-        raise ValueError(f"a tensor of shape {tuple(tensor.shape)} has strides {strides!s:.80}")
-    return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype).copy_(tensor)
-
-
-def _check_same_tensors(module: nn.Module, saved: ModelFile) -> None:
-    """Check that a network has the tensors of the file: names, types and shapes."""
-    expected = {**module.state_dict(), **_transient_buffers(module)}
-    name = type(module).__name__
-    unlike = sorted(expected.keys() ^ saved.entries.keys())
-    if unlike:
-        where = "the file" if unlike[0] in saved.entries else f"the network {name}"
-        raise ValueError(
-            f"its tensors are not those of the network {name}: {unlike[0]!r:.80} is in {where} "
-            f"alone, one of {len(unlike)} differences"
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(
+            f"The 'path' parameter must be the path of a file; got {str(path)!r} instead, where "
+            "something else is. Add the name of a file."
         )
-    for key, tensor in expected.items():
-        if nn.parameter.is_lazy(tensor):  # takes the shape that it is given
-            continue
-        got = (tensor.dtype, tuple(tensor.shape)) if isinstance(tensor, Tensor) else type(tensor)
-        if got != tuple(saved.entries[key]):
-            raise ValueError(
-                f"its tensors are not those of the network {name}: {key!r:.80} is "
-                f"{tuple(saved.entries[key])} in the file, and {got} in the network"
-            )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"The 'path' parameter must be in a folder that exists; got {str(path)!r} instead. "
+            "Make the folder first."
+        )
+    return path
 
 
 # What a file says ----------------------------------------------------------------------------
@@ -469,6 +368,14 @@ def _checked_description(description: dict[str, Any]) -> dict[str, Any]:
     return description
 
 
+def _check_frozen(frozen: Frozen, module: nn.Module) -> None:
+    if not (
+        {*frozen.parameters} <= {name for name, _ in module.named_parameters()}
+        and {*frozen.norms} <= {name for name, _ in module.named_modules()}
+    ):
+        raise ValueError("what it says of 'frozen' names no part of its network")
+
+
 def _are_sides(value: Any, lengths: tuple[int, ...]) -> bool:
     return (
         isinstance(value, tuple)
@@ -492,6 +399,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     ),
     "params": lambda value: isinstance(value, dict),
     "fitted_params": lambda value: isinstance(value, dict),
+    "unsaved": _are_strings,
     "needs_module": lambda value: value is None or isinstance(value, str),
     "network": lambda value: (
         isinstance(value, dict)

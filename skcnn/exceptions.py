@@ -143,8 +143,10 @@ class ModelFileError(ValueError):
     """
 
     def __init__(self, path: str | os.PathLike, reason: str):
-        self.path, self.reason = os.fspath(path), reason
-        super().__init__(self.path, reason)
+        self.path = os.fspath(path)
+        # What a file says may be meant for the terminal.
+        self.reason = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in reason)
+        super().__init__(self.path, self.reason)
 
     def __str__(self) -> str:
         return f"{self.path!r} cannot be loaded: {self.reason.rstrip('.')}."

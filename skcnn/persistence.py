@@ -111,7 +111,7 @@ def load(
         saved_with = saved.description["versions"]
     here = versions()
     others = [
-        f"{package} {saved_with.get(package, 'unknown')}, here {here[package]}"
+        f"{package} {saved_with.get(package, 'unknown')!r:.40}, here {here[package]!r}"
         for package in _NAMED_VERSIONS
         if saved_with.get(package) != here[package]
     ]
