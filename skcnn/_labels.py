@@ -28,6 +28,8 @@ def check_labels(y: Any, n_images: int, estimator: str, name: str = "y") -> np.n
             f"{estimator} requires y to be passed, but the target y is None. Pass the label of "
             "each image, or a Dataset of (image, label) pairs as X."
         )
+    if isinstance(y, list | tuple):
+        _check_list(y)
     y = _uniform(column_or_1d(detached(y), warn=True))
     assert_all_finite(y, input_name=name)
     check_classification_targets(y)
@@ -82,6 +84,16 @@ def check_weights(sample_weight: Any, n_images: int) -> np.ndarray | None:
     return weights
 
 
+def _check_list(labels: list | tuple) -> None:
+    """Refuse what an array would make one type of: strings among numbers, booleans among either."""
+    is_of = [
+        str if isinstance(label, str) else bool if isinstance(label, bool | np.bool_) else None
+        for label in labels
+    ]
+    if len(set(is_of)) > 1:
+        raise _several_types({type(label).__name__ for label in labels})
+
+
 def _uniform(y: np.ndarray) -> np.ndarray:
     """Labels of dtype object as what they are: strings stay, numbers and booleans become such."""
     if y.dtype != object or all(isinstance(label, str) for label in y):
@@ -89,8 +101,12 @@ def _uniform(y: np.ndarray) -> np.ndarray:
     kinds = {type(label).__name__ for label in y}
     numbers = np.array(y.tolist()) if all(isinstance(label, Real) for label in y) else None
     if numbers is None or (numbers.dtype.kind != "b" and kinds & {"bool", "bool_"}):
-        raise ValueError(
-            f"y must have labels of one type, strings, numbers or booleans; got {sorted(kinds)} "
-            "instead: Unknown label type."
-        )
+        raise _several_types(kinds)
     return numbers
+
+
+def _several_types(kinds: set[str]) -> ValueError:
+    return ValueError(
+        f"y must have labels of one type, strings, numbers or booleans; got {sorted(kinds)} "
+        "instead: Unknown label type."
+    )

@@ -256,6 +256,11 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
                 X = validate_data(self, X, reset=reset, **_CHECKS)
             else:
                 X = check_array(X, input_name=name, estimator=self, **_CHECKS)
+            if X.dtype.kind not in "buif":
+                raise ValueError(
+                    f"{name} must hold pixels, which are numbers or booleans; got an array of "
+                    f"{X.dtype} instead. Convert them first."
+                )
             row_shape = X.shape[1:]
         if reset and source is not ArrayImages:
             vars(self).pop("feature_names_in_", None)

@@ -4,6 +4,8 @@ import pytest
 
 from skcnn.datasets import load_fashion_mnist_mini
 
+collect_ignore = ["stress"]  # scripts that take long
+
 
 @pytest.fixture(scope="session", autouse=True)
 def torch_home(tmp_path_factory):

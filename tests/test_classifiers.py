@@ -98,20 +98,6 @@ def test_cross_val_score(tops_and_bags):
     assert cross_val_score(quick(), X, y, cv=3).min() > 0.9
 
 
-def test_grid_search_in_two_processes_equals_one(tops_and_bags):
-    X, y = tops_and_bags
-    grid = {"lr": [1e-5, 5e-3], "batch_size": [16, 64]}
-    searches = [
-        GridSearchCV(quick(n_threads=1, max_epochs=2), grid, cv=2, n_jobs=n_jobs).fit(X, y)
-        for n_jobs in (1, 2)
-    ]
-    scores = [search.cv_results_["mean_test_score"].tolist() for search in searches]
-    assert scores[0] == scores[1]
-    assert searches[0].best_params_["lr"] == 5e-3
-    probas = [search.predict_proba(X).tobytes() for search in searches]
-    assert probas[0] == probas[1]
-
-
 def test_pipeline_on_flat_standardised_rows():
     X, y = load_digits(return_X_y=True)
     pipeline = make_pipeline(

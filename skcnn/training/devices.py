@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,12 @@ import torch
 
 _CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 _DETERMINISTIC_WORKSPACES = (":4096:8", ":16:8")
+# torch keeps the number for each thread, and gives a new one that which was set last, by any. So a
+# thread that comes while another has changed its own takes what there was before.
+_numbers_of_threads = threading.Lock()
+_thread = threading.local()
+_n_changed = 0  # threads, or blocks in them
+_unchanged = 0  # number of before the first of them
 
 
 def resolve_device(device: str | torch.device, estimator: str) -> torch.device:
@@ -200,11 +207,36 @@ def out_of_memory_explained(batch_size: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cpu_threads(n_threads: int | None) -> Iterator[None]:
-    """Let torch compute with `n_threads` CPU threads; None: leave it as it is."""
-    before = torch.get_num_threads()
-    if n_threads is not None:
-        torch.set_num_threads(n_threads)
+    """Let torch compute with `n_threads` CPU threads where this thread calls it; None: as it is.
+
+    Any number of threads may do so at a time, each with a number of its own.
+    """
+    before = _enter(changes=n_threads is not None)
     try:
+        if n_threads is not None:
+            torch.set_num_threads(n_threads)
         yield
     finally:
+        _leave(before, changes=n_threads is not None)
+
+
+def _enter(changes: bool) -> int:
+    """Return the number of this thread."""
+    global _n_changed, _unchanged
+    with _numbers_of_threads:
+        if _n_changed > 0 and not hasattr(_thread, "is_known"):
+            torch.set_num_threads(_unchanged)
+        _thread.is_known = True
+        before = torch.get_num_threads()
+        if _n_changed == 0:
+            _unchanged = before
+        _n_changed += changes
+    return before
+
+
+def _leave(before: int, changes: bool) -> None:
+    """Give this thread the number of `before`, and those to come that of before any change."""
+    global _n_changed
+    with _numbers_of_threads:
         torch.set_num_threads(before)
+        _n_changed -= changes
