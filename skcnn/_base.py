@@ -22,6 +22,7 @@ from skorch.callbacks import Callback
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 
+from skcnn._export import ExportedNetwork
 from skcnn._identity import identify_fit, named_callback
 from skcnn._labels import check_labels, check_weights, encode_labels
 from skcnn._prediction import ImagePredictor, Images
@@ -56,7 +57,9 @@ from skcnn.transfer import (
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ImageClassifier(ImagePredictor, SavedClassifier, SummarisedNetwork, BaseEstimator):
+class ImageClassifier(
+    ImagePredictor, SavedClassifier, SummarisedNetwork, ExportedNetwork, BaseEstimator
+):
     """Base of the classifiers: everything but the network.
 
     A subclass adds its network's parameters, as dataclass fields with their constraints, and names

@@ -34,6 +34,11 @@ ALLOWED = {
     "_labels": ({"_validation", "images"}, {"numpy", "sklearn"}, set()),
     "_identity": ({"memory", "training"}, {"sklearn", "skorch", "torch"}, set()),
     "_summary": ({"training", "transfer"}, {"sklearn", "torch"}, {"pandas", "torchinfo"}),
+    "_export": (
+        {"_files", "_version", "images", "training"},
+        {*STANDARD, "sklearn"},
+        {"onnx", "onnxruntime", "onnxscript"},
+    ),
     "_prediction": (
         {"_paths", "images", "training", "transfer"},
         {*STANDARD, "scipy", "sklearn"},
@@ -56,6 +61,7 @@ ALLOWED = {
     ),
     "_base": (
         {
+            "_export",
             "_identity",
             "_labels",
             "_prediction",

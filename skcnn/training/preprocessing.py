@@ -64,7 +64,7 @@ class Preprocessing(nn.Module):
         """First part: float32 images (n, C, *size), bytes scaled to 0–1."""
         x = _scaled(x)
         if x.shape[-2:] != self.size:
-            x = functional.interpolate(x, self.size, mode="bilinear", antialias=True)
+            x = _resized(x, self.size)
         return x
 
     def forward(
@@ -85,6 +85,25 @@ class Preprocessing(nn.Module):
         if prepared is x or augment is not None:
             return (prepared - self.mean).mul_(self.scale)
         return prepared.sub_(self.mean).mul_(self.scale)
+
+
+def resizing_matrices(size: tuple[int, int], new_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Matrices A (h, H) and B (W, w) for which A @ x @ B is x (H, W) resized to (h, w).
+
+    Parameters
+    ----------
+    size, new_size : tuple of int
+        (H, W) and (h, w), in pixels.
+    """
+    rows, columns = (
+        _resized(torch.eye(side)[None, None], (new, side))[0, 0]
+        for side, new in zip(size, new_size, strict=True)
+    )
+    return rows, columns.T.contiguous()
+
+
+def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return functional.interpolate(x, size, mode="bilinear", antialias=True)
 
 
 def _scaled(x: Tensor) -> Tensor:
