@@ -90,13 +90,14 @@ class FolderWalk:
         for parent, folders, files in os.walk(folder, onerror=self._note_unreadable):
             real_parent = os.path.realpath(parent)
             self._read.add(real_parent)
-            for name in sorted(folders + files):
+            entries = [(name, False) for name in folders] + [(name, True) for name in files]
+            for name, is_file in sorted(entries):
                 path = os.path.join(parent, name)
                 if name.startswith("."):
                     self.ignored[path] = "hidden"
                 elif os.path.islink(path):
                     links.append((path, images))
-                elif name in files:
+                elif is_file:
                     self._take(path, os.path.join(real_parent, name), images)
             # Links among them are not followed by os.walk.
             folders[:] = [
