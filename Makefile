@@ -50,6 +50,7 @@ bench: $(VENV)/.test
 	$(BIN)/python examples/benchmarks/prediction_batches.py
 	$(BIN)/python examples/benchmarks/engine.py
 	$(BIN)/python examples/benchmarks/overheads.py
+	$(BIN)/python examples/benchmarks/files.py
 	$(BIN)/python examples/benchmarks/bfloat16_accuracy.py
 	$(BIN)/python examples/benchmarks/speedrun.py
 	$(BIN)/python examples/benchmarks/search.py

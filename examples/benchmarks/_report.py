@@ -27,6 +27,13 @@ def describe_machine():
     return machine
 
 
+def peak_memory():
+    """Return the most memory that this process had so far, in bytes; on Linux."""
+    # Not ru_maxrss, which starts at what the parent had when it started this process.
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return 1024 * int(status["VmHWM"].split()[0])
+
+
 def write_json(path, results):
     """Write results to `path`, making its folder."""
     path = Path(path)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _report import describe_machine, write_json
+from _report import describe_machine, peak_memory, write_json
 from skorch.callbacks import Callback
 from torch import nn
 from torch.nn import functional
@@ -222,11 +222,7 @@ def fit_in(folder):
     clf = LeNetClassifier(max_epochs=1, batch_size=256, random_state=0)
     for step in (lambda: clf.fit(X, y), lambda: clf.predict(X)):
         step()
-        # Not ru_maxrss, which starts at what the parent had when it started this process.
-        status = dict(
-            line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines()
-        )
-        print(1024 * int(status["VmHWM"].split()[0]))  # in bytes
+        print(peak_memory())
 
 
 PARTS = {part.__name__: part for part in (small_data, predictions, choice, memory)}
