@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ _ARITHMETICS = [(p, m) for p in ("float32", "bfloat16") for m in MEMORY_FORMATS]
 _OUTPUTS = ("default", "pandas", "polars")  # of `set_output`
 _FITTED = (
     "_arguments",
+    "_file_options",
     "_frozen",
     "_layout",
     "_pixel_range",
@@ -127,6 +129,11 @@ class SavedClassifier:
             "network": dict(sorted(self._arguments.items())),
             "classes": _checked_classes(self.classes_),
             "feature_names": getattr(self, "feature_names_in_", None),
+            "n_features": self.n_features_in_,
+            # Not the most pixels that a file may have: that limit is the user's own to raise.
+            "file_options": {
+                name: value for name, value in self._file_options.items() if name != "max_pixels"
+            },
             "layout": tuple(self._layout),
             "pixel_range": tuple(self._pixel_range),
             "statistics": tuple(statistics) or None,
@@ -244,7 +251,8 @@ class SavedClassifier:
         self._frozen = Frozen(*values["frozen"])
         self.classes_ = values["classes"]
         self.image_shape_ = self._layout.shape
-        self.n_features_in_ = math.prod(self._layout.row_shape)
+        self.n_features_in_ = values["n_features"]
+        self._file_options = values["file_options"]
         if values["feature_names"] is not None:
             self.feature_names_in_ = values["feature_names"]
         self.input_size_ = self._arguments["input_size"]
@@ -360,6 +368,8 @@ def _checked_description(description: dict[str, Any]) -> dict[str, Any]:
     n_classes = len(description["classes"])
     if (
         math.prod(row_shape) != math.prod(shape)
+        or description["n_features"] not in (1, math.prod(row_shape))
+        or description["file_options"].get("image_size") not in (None, shape[1:])
         or network["in_channels"] != shape[0]
         or network["n_classes"] != n_classes
         or any(values.shape != shape[:1] for values in statistics)
@@ -409,6 +419,18 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     ),
     "classes": lambda value: _is_array(value, "biufUOmM") and len(value) > 0,
     "feature_names": lambda value: value is None or _is_array(value, "O"),
+    "n_features": lambda value: type(value) is int,
+    "file_options": lambda value: (
+        value == {}
+        or (
+            isinstance(value, dict)
+            and value.keys() == {"image_size", "mode", "resize", "crop_pct"}
+            and value["mode"] in ("L", "RGB", "RGBA")
+            and value["resize"] in ("squash", "crop")
+            and isinstance(value["crop_pct"], Real)
+            and 0 < value["crop_pct"] <= 1
+        )
+    ),
     "layout": lambda value: (
         isinstance(value, tuple)
         and len(value) == 3

@@ -1,6 +1,7 @@
 """Paths of images where images are expected: the same results, and each file decoded once."""
 
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import skcnn
 from skcnn import ImageFiles, LeNetClassifier
 from skcnn._paths import paths_in
 from skcnn.exceptions import ImageFileError
@@ -180,6 +182,20 @@ def test_a_file_that_is_missing_stops_a_fit_and_a_prediction(clothes_on_disk, fi
     assert vars(clf) == vars(quick())
     with pytest.raises(ImageFileError, match=r"gone\.png': No such file"):
         fitted.predict(["gone.png"])
+
+
+def test_a_saved_classifier_reads_paths_as_before(clothes_on_disk, tmp_path):
+    paths, _, y = clothes_on_disk
+    files = ImageFiles(paths, image_size=(20, 24), resize="crop", max_pixels=10_000)
+    for held in (files, paths):
+        clf = quick(max_epochs=1).fit(held, y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            clf.save(tmp_path / "clf.skcnn")
+        again = skcnn.load(tmp_path / "clf.skcnn")
+        np.testing.assert_array_equal(again.predict_proba(paths), clf.predict_proba(paths))
+        assert again.n_features_in_ == clf.n_features_in_
+        assert "max_pixels" not in again._file_options  # no file of a stranger may raise it
 
 
 # With scikit-learn --------------------------------------------------------------------------------
