@@ -40,17 +40,16 @@ class TinyNet(nn.Sequential):
         )
 
 
-# Enough training for the accuracy that the checks ask for, in as little time as will do. A class
-# is checked as it stands where that is quick.
+# Enough training for the accuracy that the checks ask for, in as little time as will do.
 CHECKED = [
-    LeNetClassifier(),
-    AlexNetClassifier(variant="small", dropout=0, lr=2e-3, max_epochs=3, batch_size=32),
+    LeNetClassifier(lr=5e-3, max_epochs=4, batch_size=16),
+    AlexNetClassifier(variant="small", dropout=0, lr=2e-3, max_epochs=2, batch_size=32),
     VGGClassifier(width_ratio=16, hidden_units=64, dropout=0, lr=3e-3, max_epochs=5, batch_size=16),
     NiNClassifier(width_ratio=8, dropout=0, lr=3e-3, max_epochs=8, batch_size=16),
     GoogLeNetClassifier(width_ratio=8, dropout=0, lr=1e-2, max_epochs=4, batch_size=16),
     InceptionV3Classifier(width_ratio=16, dropout=0, lr=1e-2, max_epochs=3, batch_size=16),
-    ResNetClassifier(width_ratio=8, lr=1e-2, max_epochs=5, batch_size=16),
-    CNNClassifier(module=TinyNet, batch_size=16),
+    ResNetClassifier(width_ratio=16, lr=2e-2, max_epochs=3, batch_size=16),
+    CNNClassifier(module=TinyNet, lr=1e-2, max_epochs=6, batch_size=16),
 ]
 # For quick fits of real images.
 QUICK = [
@@ -101,6 +100,20 @@ def test_all_checks_of_scikit_learn_pass(estimator, n_checks_of_mlp, record_prop
     assert n_passed >= n_checks_of_mlp
 
 
+@pytest.fixture(scope="module")
+def fits():
+    return {}
+
+
+@pytest.fixture
+def fitted(estimator, tops_and_bags, fits):
+    """The classifier, fitted once for all tests that leave it as it is."""
+    name = name_of(estimator)
+    if name not in fits:
+        fits[name] = clone(estimator).fit(*tops_and_bags)
+    return fits[name]
+
+
 @pytest.mark.parametrize("estimator", QUICK, ids=name_of)
 class TestContract:
     def test_is_a_classifier(self, estimator):
@@ -136,26 +149,25 @@ class TestContract:
         assert kept["valid_acc"] == max(epoch["valid_acc"] for epoch in clf.history_)
         assert clf.score(X[100:], y[100:]) == pytest.approx(kept["valid_acc"])
 
-    def test_pickle_changes_no_byte(self, estimator, tops_and_bags):
-        X, y = tops_and_bags
-        clf = clone(estimator).fit(X, y)
-        again = pickle.loads(pickle.dumps(clf))
-        assert again.predict_proba(X).tobytes() == clf.predict_proba(X).tobytes()
+    def test_pickle_changes_no_byte(self, fitted, tops_and_bags):
+        X, _ = tops_and_bags
+        again = pickle.loads(pickle.dumps(fitted))
+        assert again.predict_proba(X).tobytes() == fitted.predict_proba(X).tobytes()
         assert again.module_ is again.net_.module_
 
-    def test_company_does_not_matter(self, estimator, tops_and_bags):
-        X, y = tops_and_bags
-        clf = clone(estimator).fit(X, y)
+    def test_company_does_not_matter(self, fitted, tops_and_bags):
+        X, _ = tops_and_bags
         order = np.random.default_rng(0).permutation(len(X))
-        proba = clf.predict_proba(X)
-        assert proba[order].tobytes() == clf.predict_proba(X[order]).tobytes()
-        assert proba[:70].tobytes() == clf.predict_proba(X[:70]).tobytes()
+        proba = fitted.predict_proba(X)
+        assert proba[order].tobytes() == fitted.predict_proba(X[order]).tobytes()
+        assert proba[:70].tobytes() == fitted.predict_proba(X[:70]).tobytes()
         # A request of another size: what is promised is 1e-6.
-        np.testing.assert_allclose(clf.predict_proba(X[:1]), proba[:1], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(fitted.predict_proba(X[:1]), proba[:1], rtol=0, atol=1e-6)
 
     def test_only_the_set_of_images_matters(self, estimator, tops_and_bags):
         """Not their order, nor what holds them: the very same network comes out."""
-        X, y = tops_and_bags
+        X, y = (values[:60] for values in tops_and_bags)
+        estimator = clone(estimator).set_params(max_epochs=1)
         order = np.random.default_rng(0).permutation(len(X))
         expected = clone(estimator).fit(X, y).predict_proba(X)
         shuffled = clone(estimator).fit(X[order], y[order]).predict_proba(X)
@@ -164,19 +176,18 @@ class TestContract:
             proba = clone(estimator).fit(images, list(y)).predict_proba(images)
             assert proba.tobytes() == expected.tobytes()
 
-    def test_features(self, estimator, tops_and_bags):
-        X, y = tops_and_bags
-        clf = clone(estimator).fit(X, y)
-        features = clf.transform(X)
-        assert features.shape == (len(X), len(clf.get_feature_names_out()))
-        head = clf.module_.get_submodule(find_head(clf.module_, clf.image_shape_))
+    def test_features(self, fitted, tops_and_bags):
+        X, _ = tops_and_bags
+        features = fitted.transform(X)
+        assert features.shape == (len(X), len(fitted.get_feature_names_out()))
+        head = fitted.module_.get_submodule(find_head(fitted.module_, fitted.image_shape_))
         if not isinstance(head, nn.Linear):
-            assert isinstance(clf, NiNClassifier)  # a block of convolutions, before the average
+            assert isinstance(fitted, NiNClassifier)  # a block of convolutions, before the average
             assert features.shape[1] == head[0].in_channels
             return
         # The head on all rows at once rounds its float32 sums otherwise: hence 1e-6.
         with torch.no_grad():
             logits = head(torch.from_numpy(features)).double()
         torch.testing.assert_close(
-            logits.softmax(1).numpy(), clf.predict_proba(X), atol=1e-6, rtol=0
+            logits.softmax(1).numpy(), fitted.predict_proba(X), atol=1e-6, rtol=0
         )

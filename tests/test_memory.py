@@ -166,23 +166,18 @@ def test_what_has_no_name_is_an_error(value):
         fingerprint(value)
 
 
-def test_names_are_the_same_in_every_process():
+def test_names_are_the_same_in_another_process():
     script = "from test_memory import VALUES, fingerprint; "
     script += "print(*[fingerprint(make()) for make in VALUES])"
-    for seed in "12":
-        run = subprocess.run(
-            [sys.executable, "-c", script],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parent,
-            env={
-                **os.environ,
-                "PYTHONHASHSEED": seed,
-                "PYTHONPATH": str(Path(__file__).parents[1]),
-            },
-        )
-        assert run.stdout.split() == [fingerprint(make()) for make in VALUES]
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent,
+        env={**ENVIRONMENT, "PYTHONHASHSEED": "1"},  # here it is drawn at random
+    )
+    assert run.stdout.split() == [fingerprint(make()) for make in VALUES]
 
 
 # Files -----------------------------------------------------------------------------------------
@@ -319,7 +314,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_a_killed_fit_goes_on_to_the_same_bytes(clothes, tmp_path, options):
-    X, y = clothes
+    X, y = (values[:120] for values in clothes)
     reference = lenet(**options).fit(X, y)
     assert reference.n_epochs_ == 4 or ("patience" in options and reference.n_epochs_ < 12)
     for fails_at in range(1, reference.n_epochs_ + 1):
