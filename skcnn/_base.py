@@ -36,7 +36,14 @@ from skcnn.exceptions import (
     warn_caller,
 )
 from skcnn.images import ArrayImages, ImageScan, dataset_labels, is_dataset, scan_images
-from skcnn.memory import fingerprint, open_checkpoint, open_store
+from skcnn.memory import (
+    FileJournal,
+    FitIdentity,
+    FitStore,
+    fingerprint,
+    open_checkpoint,
+    open_store,
+)
 from skcnn.training.augmentation import AUGMENTATIONS, resolve_augmentation
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.callbacks import AccuracyEarlyStopping, training_callbacks
@@ -305,7 +312,6 @@ class ImageClassifier(
         incremental: bool = False,
         classes: Any = None,
     ) -> ImageClassifier:
-        diverged = None
         with self._unchanged_on_error():
             self._check_parameters()
             if self.data_parallel:
@@ -353,13 +359,8 @@ class ImageClassifier(
                     start = [self.module_.state_dict(), self.n_epochs_] if continued else None
                     given = {**data.named, "weights": trained, "network to go on from": start}
                     fit = identify_fit(self, device, given, seeds, kept_in)
-                    if store is not None:
-                        journal = store.fit(fit)
-                    else:
-                        journal = stack.enter_context(
-                            open_checkpoint(self.checkpoint_dir, fit, self._name)
-                        )
-                    seeds = journal.seeds
+                    journal = stack.enter_context(self._open_journal(store, fit))
+                    seeds = journal.seeds  # of its first start
                 split_seed, seed = seeds
                 rows, training, validation = self._split(data, split_seed, incremental)
                 if accelerator is not None:
@@ -381,19 +382,21 @@ class ImageClassifier(
                 )
                 if continued and incremental:
                     _carry_over_optimizer(self.net_, net)
-                try:
-                    net.partial_fit(training, journal=journal)
-                except DivergenceError as error:
-                    error.epoch += n_epochs_before
-                    if error.n_good_epochs == 0:
-                        raise
-                    diverged = error
+                diverged = _train(net, training, journal, n_epochs_before)
                 if accelerator is not None:
                     net = net.alone()
             self._keep(net, self.history_ if continued else [], diverged is not None)
         if diverged is not None:
             raise diverged
         return self
+
+    def _open_journal(
+        self, store: FitStore | None, fit: FitIdentity
+    ) -> contextlib.AbstractContextManager[FileJournal]:
+        """Where the fit is kept: in the store of `memory`, or else in `checkpoint_dir`."""
+        if store is not None:
+            return contextlib.nullcontext(store.fit(fit))
+        return open_checkpoint(self.checkpoint_dir, fit, self._name)
 
     def _check_data(
         self,
@@ -796,6 +799,20 @@ def _differ(a: Any, b: Any) -> bool:
         return bool(a != b)
     except (RuntimeError, ValueError):  # arrays
         return True
+
+
+def _train(
+    net: ImageClassifierNet, training: LabelledImages, journal: FileJournal | None, n_before: int
+) -> DivergenceError | None:
+    """Train; give the error of a fit that diverged after good epochs, which are to be kept."""
+    try:
+        net.partial_fit(training, journal=journal)
+    except DivergenceError as error:
+        error.epoch += n_before
+        if error.n_good_epochs == 0:
+            raise
+        return error
+    return None
 
 
 def _carry_over_optimizer(old: ImageClassifierNet, new: ImageClassifierNet) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from skcnn.memory._fingerprint import fingerprint
 
 _LONGEST_SHOWN = 60  # characters
 
 
-class Part(tuple):
-    """One thing that a fit depends on: its fingerprint, and how it is shown, or None."""
+class Part(NamedTuple):
+    """One thing that a fit depends on."""
 
-    __slots__ = ()
+    fingerprint: str
+    shown: str | None  # short form that says all of it, if there is one
 
     @classmethod
     def of(cls, value: Any) -> Part:
@@ -25,7 +26,7 @@ class Part(tuple):
         TypeError
             If the value has no name of its own; see `fingerprint`.
         """
-        return cls((fingerprint(value), _shown(value)))
+        return cls(fingerprint(value), _shown(value))
 
 
 @dataclass(frozen=True)

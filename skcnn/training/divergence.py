@@ -120,6 +120,5 @@ class LastGoodEpoch:
     def put_back(self, net: NeuralNet) -> None:
         """Let the network be as it was, with a new optimizer, and no later epochs on record."""
         del net.history[self.n_epochs :]
-        if self.n_epochs:
-            net.module_.load_state_dict(self._state)
+        net.module_.load_state_dict(self._state)
         net.initialize_optimizer()

@@ -250,12 +250,12 @@ class ImageClassifierNet(NeuralNetClassifier):
                     average.swap()  # back to what trains
                 self.notify("on_epoch_begin", **datasets)
                 self.run_single_epoch(training_batches, True, "train", train_step, **fit_params)
-                check_finite_weights(self)
                 if average is not None:
                     average.swap()  # for validation, for what is kept of the epoch, and in the end
                 self.run_single_epoch(
                     validation_batches, False, "valid", self.validation_step, **fit_params
                 )
+                check_finite_weights(self)
                 self.notify("on_epoch_end", **datasets)
                 if journal is not None:
                     journal.write(get_state(self, average))
@@ -265,7 +265,8 @@ class ImageClassifierNet(NeuralNetClassifier):
                     good.keep(self)
         except DivergenceError as error:
             error.n_good_epochs = good.n_epochs
-            good.put_back(self)
+            if good.n_epochs > 0:
+                good.put_back(self)
             raise
         return self
 
