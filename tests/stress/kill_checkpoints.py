@@ -124,6 +124,8 @@ def main():
             _, status = os.waitpid(child, 0)
             if os.WIFSIGNALED(status):
                 counts["kills"] += 1
+                if counts["kills"] % 50 == 0:
+                    print(f"{counts['kills']} kills so far", file=sys.stderr, flush=True)
             elif os.WEXITSTATUS(status):
                 counts["failed"] += 1
             found = 0
