@@ -142,11 +142,11 @@ class Checkpoint(FileJournal):
             self._write(path, state)
             self._remove(set(self._paths()) - {path, self._newest})
         except OSError as error:
+            left = "It was the first" if self._newest is None else "The one before is whole"
             raise OSError(
                 error.errno,
                 f"the checkpoint after epoch {n_epochs} could not be written "
-                f"({error.strerror or error}). The one before is whole: see to the disk, and call "
-                "fit again to go on from it",
+                f"({error.strerror or error}). {left}: see to the disk, and call fit again",
                 str(self.folder),
             ) from error
         self._newest = path
