@@ -173,6 +173,11 @@ def test_blocks_of_vgg_are_pairs_of_numbers(blocks):
         VGG(blocks=blocks)
 
 
+def test_vgg_has_no_blocks_without_end():
+    with pytest.raises(ValueError, match="'blocks' parameter of VGG must have at most 1000 conv"):
+        VGG(blocks=((10**12, 1),))
+
+
 def test_nin_keeps_the_size_within_a_block():
     with torch.device("meta"):
         module = NiN()

@@ -18,6 +18,8 @@ BLOCKS = {
     16: ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)),
     19: ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)),
 }
+# Beyond it, numbers are exchanged, or come from a file that is meant to fill the memory.
+_MOST_CONVOLUTIONS = 1000
 
 
 class VGG(nn.Module):
@@ -149,5 +151,10 @@ def _checked(blocks: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
         raise ValueError(
             "The 'blocks' parameter of VGG must be None, or for each block its number of "
             f"convolutions and their channels, as ((1, 64), (2, 128)); got {blocks!r} instead."
+        )
+    if sum(n_convolutions for n_convolutions, _ in pairs) > _MOST_CONVOLUTIONS:
+        raise ValueError(
+            f"The 'blocks' parameter of VGG must have at most {_MOST_CONVOLUTIONS} convolutions; "
+            f"got {blocks!r} instead. Each block lists their number first, then their channels."
         )
     return pairs

@@ -37,7 +37,8 @@ STRANGE = (
     0.0, -0.0, 1.5, 1e308, 5e-324, "", "a", "relu", "batch", "cpu", "cuda:7", "meta", "\ud800",
     "é", "os.system", "builtins.eval", "__class__", "../../etc/passwd", [], {}, [[]], [0], [-1],
     [10**12], ["x"] * 5, {"a": 1}, {"$tuple": []}, {"$tuple": [1, 2]}, {"$tuple": [10**9, 10**9]},
-    {"$float": "nan"}, {"$float": "inf"}, {"$class": "nn.Linear"}, {"$class": "os.system"}, {"$class": "optim.Optimizer"},
+    {"$float": "nan"}, {"$float": "inf"}, {"$class": "nn.Linear"}, {"$class": "os.system"},
+    {"$class": "optim.Optimizer"},
     {"$partial": [{"$class": "nn.ReLU"}, {"$tuple": []}, {}]}, {"$dict": [[1, 2], [1, 3]]},
     {"$dict": [[[], 1]]}, {"$array": ["<i8", [2], [1, 2]]}, {"$array": ["|O", [1], ["x"]]},
     {"$array": ["<U999999999", [1], ["x"]]}, {"$array": ["<f8", [1 << 40], []]},
@@ -234,7 +235,8 @@ def main() -> None:
         target = Target(folder)
         corpus = Path(folder) / "corpus"
         corpus.mkdir()
-        for number, content in enumerate(valid_contents(folder)):
+        contents = valid_contents(folder)
+        for number, content in enumerate(contents):
             (corpus / f"{number}").write_bytes(content)
             target(content)  # so that what is loaded once is there before memory is measured
         gc.freeze()  # it need not be looked through after every load
@@ -252,18 +254,23 @@ def main() -> None:
                     flush=True,
                 )
 
+        def change(content: bytes, most: int, seed: int) -> bytes:
+            rng = random.Random(seed)
+            # What was kept is mostly refused early: some start from valid files again.
+            return mutate(rng.choice((content, rng.choice(contents))), rng)[:most]
+
         atheris.Setup(
             [
                 sys.argv[0],
                 f"-runs={options.runs}",
                 f"-seed={options.seed}",
                 "-max_len=65536",
-                "-rss_limit_mb=0",
+                "-rss_limit_mb=2048",
                 "-timeout=60",
                 str(corpus),
             ],
             test_one,
-            custom_mutator=lambda data, most, seed: mutate(data, random.Random(seed))[:most],
+            custom_mutator=change,
         )
         atheris.Fuzz()
 
