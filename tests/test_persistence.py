@@ -315,6 +315,12 @@ def test_what_is_not_kept_is_named_at_both_ends(images, tmp_path):
         again.save(tmp_path / "again.skcnn")
 
 
+def test_a_folder_to_write_to_is_not_kept(tiny, tmp_path):
+    clf = pickle.loads(pickle.dumps(tiny)).set_params(checkpoint_dir="folder")
+    with pytest.warns(UnsavedParameterWarning, match="cannot hold checkpoint_dir"):
+        clf.save(tmp_path / "model.skcnn")
+
+
 def test_names_of_weights_are_kept(tiny, tmp_path):
     clf = pickle.loads(pickle.dumps(tiny)).set_params(weights="DEFAULT", memory=None)
     assert loaded(clf, tmp_path).weights == "DEFAULT"
