@@ -29,7 +29,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 from skorch.callbacks import EpochTimer
 
-from skcnn import LeNetClassifier
+from skcnn import ImageFiles, LeNetClassifier
 from skcnn.inspection import (
     ConfusionMatrixDisplay,
     EvaluationReport,
@@ -907,6 +907,44 @@ def test_report_without_mistakes(clf, digits):
     assert report.mistakes == []
     assert report.mistakes_to_frame().shape == (0, 13)
     assert "0 mistakes in 500 images, accuracy 1.0000" in str(report)
+
+
+def test_mistakes_in_files_are_told_by_their_paths(clf, digits, tmp_path):
+    for i, image in enumerate(digits[1][:40]):
+        Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"{i:03}.png")
+    paths = sorted(map(str, tmp_path.iterdir()))
+    wrong = np.roll(clf.classes_, 1)[np.searchsorted(clf.classes_, clf.predict(digits[1][:40]))]
+    X = ImageFiles(paths)[::-1]
+    report = evaluate(clf, X, wrong[::-1])
+    assert [mistake.path for mistake in report.mistakes] == [
+        paths[::-1][mistake.index] for mistake in report.mistakes
+    ]
+    frame = report.mistakes_to_frame()
+    assert list(frame.columns[:2]) == ["path", "true_label"]
+    assert frame["path"].iloc[0] == report.mistakes[0].path
+
+    gallery = plot_mistakes(clf, X, wrong[::-1], n_images=3)
+    assert gallery.paths == [mistake.path for mistake in report.mistakes[:3]]
+    for ax, path in zip(gallery.axes_, gallery.paths, strict=True):
+        assert ax.get_title().split("\n")[0] == path[-len("000.png") :]
+
+
+def test_names_of_files_that_are_no_text_can_be_drawn():
+    names = [b"caf\xe9.png".decode("utf-8", "surrogateescape"), "a" * 60 + ".png"]
+    display = MistakesDisplay(
+        [np.zeros((4, 4), dtype=np.uint8)] * 2,
+        true_labels=["cat"] * 2,
+        predicted_labels=["dog"] * 2,
+        probabilities=np.ones(2),
+        indices=np.arange(2),
+        n_mistakes=2,
+        n_samples=2,
+        paths=names,
+    ).plot()
+    display.figure_.draw_without_rendering()
+    first, second = (ax.get_title().split("\n")[0] for ax in display.axes_)
+    assert first == "caf\N{REPLACEMENT CHARACTER}.png"
+    assert len(second) < 60
 
 
 def test_report_names_pandas_where_it_is_missing(monkeypatch, clf, digits):

@@ -8,7 +8,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from skcnn.inspection._arrays import count_samples
 from skcnn.inspection._classifier import check_probabilities, find_classifier, predict_proba
-from skcnn.inspection._images import as_image, fitted_image_shapes, take_samples
+from skcnn.inspection._images import as_image, fitted_image_shapes, paths_of, take_samples
 from skcnn.inspection._labels import check_labels, check_sample_weight, encode, name_labels
 from skcnn.inspection._mistakes import find_mistakes
 
@@ -37,6 +37,9 @@ class Mistake:
         A copy of the image, channels last. Flat rows come in the image shape of the classifier if
         they have that length; samples that are no images come as they are.
 
+    path : str or None
+        The file of the image, where `X` is :class:`~skcnn.ImageFiles`, or paths.
+
     See Also
     --------
     EvaluationReport : Holds the mistakes.
@@ -48,6 +51,7 @@ class Mistake:
     probability: float
     probabilities: np.ndarray = field(repr=False)
     image: np.ndarray = field(repr=False)
+    path: str | None = None
 
 
 class EvaluationReport:
@@ -135,10 +139,10 @@ class EvaluationReport:
 
         Returns
         -------
-        frame : pandas.DataFrame of shape (n_mistakes, 3 + n_classes)
-            Columns `true_label`, `predicted_label`, `probability` (of the predicted label) and
-            `probability_<name>` for each class that the classifier knows, by its name; most
-            confident first, indexed by the position in `X`.
+        frame : pandas.DataFrame of shape (n_mistakes, 3 + n_classes), or one column more
+            Columns `path` (only where `X` is of files), `true_label`, `predicted_label`,
+            `probability` (of the predicted label) and `probability_<name>` for each class that the
+            classifier knows, by its name; most confident first, indexed by the position in `X`.
 
         Raises
         ------
@@ -159,6 +163,8 @@ class EvaluationReport:
             },
             index=index,
         )
+        if any(mistake.path for mistake in self.mistakes):
+            labels.insert(0, "path", [mistake.path for mistake in self.mistakes])
         n_classes = len(self.mistakes[0].probabilities) if self.mistakes else len(self.classes)
         probabilities = pd.DataFrame(
             np.reshape([mistake.probabilities for mistake in self.mistakes], (-1, n_classes)),
@@ -313,7 +319,7 @@ def evaluate(estimator, X, y, *, sample_weight=None, target_names=None):
     matrix = confusion_matrix(
         true_positions, pred_positions, labels=positions, sample_weight=sample_weight
     )
-    shapes = fitted_image_shapes(classifier)
+    shapes, paths = fitted_image_shapes(classifier), paths_of(X)
     mistakes = [
         Mistake(
             index=int(index),
@@ -322,6 +328,7 @@ def evaluate(estimator, X, y, *, sample_weight=None, target_names=None):
             probability=float(y_proba[index, pred_positions[index]]),
             probabilities=y_proba[index].copy(),
             image=_copy_image(sample, shapes),
+            path=None if paths is None else paths[index],
         )
         for index, sample in zip(indices, take_samples(X, indices), strict=True)
     ]

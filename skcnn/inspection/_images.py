@@ -1,6 +1,7 @@
 """Pick single images out of whatever X is, and make them fit for a screen."""
 
 import math
+import os
 
 import numpy as np
 
@@ -22,6 +23,14 @@ def take_samples(X, indices):
     if hasattr(X, "toarray"):
         return list(X[indices].toarray())
     return [_as_array(X[index]) for index in indices]
+
+
+def paths_of(X):
+    """Return the path of the file behind each sample, or None where `X` is not of files."""
+    paths = paths_in(X)
+    if paths is None and not hasattr(X, "iloc"):  # of a table, it would be a column
+        paths = getattr(X, "paths", None)
+    return None if paths is None else [os.fspath(path) for path in paths]
 
 
 def _read_reduced(path):

@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import os
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from skcnn.inspection._images import (
     colour_values,
     fitted_image_shapes,
     grey_limits,
+    paths_of,
     square_shapes,
     take_samples,
 )
@@ -86,6 +88,9 @@ class MistakesDisplay:
     order : {"confident", "dataset"}, default="confident"
         The order that the images are in, for the heading.
 
+    paths : sequence of str of length n_images, default=None
+        The files of the images, whose names are drawn. None: they have none.
+
     Attributes
     ----------
     axes_ : ndarray of shape (n_images,)
@@ -127,6 +132,7 @@ class MistakesDisplay:
         n_mistakes,
         n_samples,
         order="confident",
+        paths=None,
     ):
         self.images = images
         self.true_labels = true_labels
@@ -136,6 +142,7 @@ class MistakesDisplay:
         self.n_mistakes = n_mistakes
         self.n_samples = n_samples
         self.order = order
+        self.paths = paths
 
     @classmethod
     def from_estimator(
@@ -299,6 +306,7 @@ class MistakesDisplay:
     def _gather(cls, X, true_positions, y_proba, names, shapes, n_images, order, owner):
         mistakes, pred_positions = find_mistakes(true_positions, y_proba, order)
         indices = mistakes[:n_images]
+        paths = paths_of(X)
         return cls(
             [as_image(sample, shapes, owner) for sample in take_samples(X, indices)],
             true_labels=[names[position] for position in true_positions[indices]],
@@ -308,6 +316,7 @@ class MistakesDisplay:
             n_mistakes=len(mistakes),
             n_samples=len(y_proba),
             order=order,
+            paths=None if paths is None else [paths[index] for index in indices],
         )
 
     def plot(self, *, n_columns=None, figure=None):
@@ -344,19 +353,15 @@ class MistakesDisplay:
         if n_images == 0:
             return self._say_that_there_are_none(figure)
 
-        titles = [
-            f"true: {shorten(true)}\npredicted: {shorten(predicted)}, {probability:.0%}"
-            for true, predicted, probability in zip(
-                self.true_labels, self.predicted_labels, self.probabilities, strict=True
-            )
-        ]
+        titles = self._titles()
         n_columns = min(n_columns, n_images)
         n_rows = math.ceil(n_images / n_columns)
         if figure is None:
             longest = max(len(line) for title in titles for line in title.split("\n"))
             column = max(1.5, (longest + 2) * 0.6 * FONT_SIZE / 72)
             width = max(n_columns * column, 4.5)  # room for the heading
-            figure = plt.figure(figsize=(width, n_rows * 1.8 + 0.4), layout="constrained")
+            row = 1.8 if self.paths is None else 1.95
+            figure = plt.figure(figsize=(width, n_rows * row + 0.4), layout="constrained")
             figure.get_layout_engine().set(h_pad=0.08)  # a title is closer to its own image
 
         limits = grey_limits([colour_values(image) for image in self.images])
@@ -372,6 +377,18 @@ class MistakesDisplay:
             ax.set(xticks=[], yticks=[])
         figure.suptitle(self._heading(), fontsize=11)
         return self
+
+    def _titles(self):
+        names = [""] * len(self.images)
+        if self.paths is not None:
+            # Bytes that are no UTF-8 would not be drawn.
+            names = [os.fsencode(os.path.basename(path)) for path in self.paths]
+            names = [f"{shorten(name.decode(errors='replace'))}\n" for name in names]
+        labels = zip(self.true_labels, self.predicted_labels, self.probabilities, strict=True)
+        return [
+            f"{name}true: {shorten(true)}\npredicted: {shorten(predicted)}, {probability:.0%}"
+            for name, (true, predicted, probability) in zip(names, labels, strict=True)
+        ]
 
     def _heading(self):
         shown, total = len(self.images), self.n_mistakes
@@ -441,7 +458,7 @@ def plot_mistakes(
     """Predict the classes of images and draw those that are mistaken.
 
     Each image is titled with its true label, the predicted label and the probability of the
-    latter.
+    latter; above them stands the name of its file, if `X` is of files.
 
     Parameters
     ----------
