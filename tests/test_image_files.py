@@ -472,6 +472,12 @@ def test_crop_is_resizing_the_shorter_side_then_cropping(tmp_path):
     assert decoded(path, image_size=300, resize="crop").shape == (300, 300, 3)
 
 
+@pytest.mark.parametrize(("shape", "side"), [((96, 59), 227), ((29, 96), 224)])
+def test_a_crop_of_all_there_is_survives_rounding(tmp_path, shape, side):
+    path = save(tmp_path, "x.png", photograph(*shape))
+    assert decoded(path, image_size=side, resize="crop", crop_pct=1.0).shape == (side, side, 3)
+
+
 @pytest.mark.parametrize("side", [40, 100, 300])
 def test_a_large_jpeg_is_decoded_at_less_than_its_size_without_loss(tmp_path, side):
     blocks = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)

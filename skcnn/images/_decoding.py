@@ -219,8 +219,9 @@ def _resized(image: Any, recipe: Recipe) -> Any:
     if recipe.resize == "crop":
         # The part that is left of a shorter side of size / crop_pct, cut out and resized at once.
         scale = recipe.crop_pct * min(image.width / width, image.height / height)
-        left = (image.width - width * scale) / 2
-        top = (image.height - height * scale) / 2
+        # Rounding may leave less than nothing at the sides.
+        left = max(0.0, (image.width - width * scale) / 2)
+        top = max(0.0, (image.height - height * scale) / 2)
         box = (left, top, image.width - left, image.height - top)
     else:
         box = (0, 0, *image.size)
