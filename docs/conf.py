@@ -3,6 +3,8 @@
 With SKCNN_DOCS_QUICK=1 the examples run with ``--quick``: a draft in minutes, with poor figures.
 """
 
+import contextlib
+import io
 import os
 import re
 import shutil
@@ -12,13 +14,17 @@ from pathlib import Path
 
 # tqdm reads this when it is imported: a progress bar makes no sense in a page.
 os.environ["TQDM_DISABLE"] = "1"
+os.environ["COLUMNS"] = "96"  # of the help of the commands
 
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]  # gallery_arguments.py, and skcnn itself
 
+from docutils import nodes  # noqa: E402
+from docutils.parsers.rst import Directive  # noqa: E402
 from sklearn.exceptions import UndefinedMetricWarning  # noqa: E402
 
 import skcnn  # noqa: E402
+from skcnn.command import main  # noqa: E402
 
 project = "skcnn"
 author = "the skcnn developers"
@@ -110,5 +116,23 @@ def unlink(app, what, name, obj, options, lines):
         lines[i] = re.sub(r":obj:`(\w+_) <[^`]*>`", r"**\1**", line)
 
 
+class CommandHelp(Directive):
+    """What ``python -m skcnn COMMAND --help`` prints."""
+
+    required_arguments = 1
+
+    def run(self):
+        command = self.arguments[0]
+        title = f"python -m skcnn {command}"
+        with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.suppress(SystemExit):
+            main([command, "--help"])
+        text = printed.getvalue()
+        section = nodes.section(ids=[nodes.make_id(title)])
+        section += nodes.title("", "", nodes.literal(title, title))
+        section += nodes.literal_block(text, text, language="text")
+        return [section]
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", unlink, priority=900)  # after numpydoc
+    app.add_directive("command-help", CommandHelp)

@@ -1,0 +1,449 @@
+"""The command line: what each command prints and writes, and how it ends when things go wrong."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import skcnn
+from skcnn.command import main
+from skcnn.command._networks import NETWORKS, make_classifier
+from skcnn.datasets import load_image_folder
+from skcnn.exceptions import ModelFileError
+from skcnn.inspection import evaluate
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory, tops_and_bags):
+    """Folder of train, val and test, each with grey images of two classes, wider than high."""
+    root = tmp_path_factory.mktemp("command") / "photos"
+    X, y = tops_and_bags
+    for i, (image, label) in enumerate(zip(X, y, strict=True)):
+        part = "test" if i >= 160 else "val" if i >= 120 else "train"
+        path = root / part / ("top" if label == 0 else "bag") / f"{i:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.pad(image, ((0, 0), (4, 8)))).save(path)
+    (root / "train" / "bag" / "cut.png").write_bytes(path.read_bytes()[:200])
+    (root / "train" / "notes.txt").touch()
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(photos):
+    """Path of a model that the command trained, and what it printed."""
+    model = photos.parent / "model.skcnn"
+    arguments = ["train", photos, "--out", model, "--network", "lenet", "--skip-bad", "--seed", 0]
+    arguments += ["--lr", 5e-3, "--batch-size", 16, "--epochs", 3, "--device", "cpu"]
+    arguments += ["--plot", photos.parent / "curves.png", "--set", "norm=batch"]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="utf-8"))
+        assert main([*map(str, arguments)]) == 0
+        printed = sys.stdout.buffer.getvalue().decode()
+    return model, printed
+
+
+@pytest.fixture
+def model(trained):
+    return trained[0]
+
+
+@pytest.fixture
+def run(capsys):
+    """Function that runs a command, and returns its status, output and lines of errors."""
+
+    def run(*arguments):
+        try:
+            status = main([*map(str, arguments)])
+        except SystemExit as ended:
+            status = ended.code
+        out, err = capsys.readouterr()
+        return status, out, err.splitlines()
+
+    return run
+
+
+def files_of(photos, part="test"):
+    return sorted(map(str, (photos / part).glob("*/*.png")))
+
+
+def rows_of(out):
+    return list(csv.DictReader(io.StringIO(out)))
+
+
+def expected(model, paths):
+    """What Python says of the images: labels, and probabilities as the command rounds them."""
+    probabilities = skcnn.load(model).predict_proba(paths)
+    labels = skcnn.load(model).classes_[probabilities.argmax(axis=1)]
+    return list(zip(labels, probabilities.max(axis=1).round(6), strict=True))
+
+
+# train -------------------------------------------------------------------------------------------
+
+
+def test_train_says_what_it_found_and_how_good_it_became(photos, trained):
+    model, printed = trained
+    clf = skcnn.load(model)
+    assert clf.norm == "batch"
+    assert clf.get_params()["verbose"] == 0
+    assert "train: 120 images of 2 classes (bag " in printed
+    assert "notes.txt: not in the folder of a class" in printed
+    assert "cut.png: image file is truncated" in printed
+    assert "lenet, on 28 × 28 pixels, L" in printed
+    test = load_image_folder(photos, subset="test", **clf._file_options)
+    accuracy = clf.score(test.data, test.target_names[test.target])
+    assert accuracy > 0.8
+    assert f"test accuracy: {accuracy:.4f} (40 images)" in printed
+    assert (photos.parent / "curves.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_val_decides_which_epoch_is_kept(photos, trained):
+    model, printed = trained
+    clf = skcnn.load(model)
+    val = load_image_folder(photos, subset="val", **clf._file_options)
+    accuracy = clf.score(val.data, val.target_names[val.target])
+    kept = f"epoch {clf.best_epoch_} of {clf.n_epochs_} is kept"
+    assert f"{kept}: validation accuracy {accuracy:.4f}" in printed
+
+
+def test_a_folder_of_classes_alone(photos, run, tmp_path):
+    arguments = ["--network", "lenet", "--epochs", 1, "--max-per-class", 8, "--image-size", 16]
+    arguments += ["--resize", "squash", "--mode", "RGB", "--set", "early_stopping=False"]
+    status, out, _ = run("train", photos / "test", "--out", tmp_path / "m", *arguments)
+    assert status == 0
+    assert "16 images of 2 classes (bag 8, top 8)" in out
+    assert "none set aside" in out
+    assert "test accuracy" not in out
+    clf = skcnn.load(tmp_path / "m")
+    assert clf.image_shape_ == (3, 16, 16)
+    assert clf._file_options["resize"] == "squash"
+
+
+def test_a_damaged_file_stops_training(photos, run, tmp_path):
+    status, _, errors = run("train", photos, "--out", tmp_path / "m", "--network", "lenet")
+    assert status == 1
+    assert len(errors) == 2
+    assert "cut.png: image file is truncated" in errors[0]
+    assert "--skip-bad" in errors[1]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "{exists}"], "exists. Give another name, or replace it with --force"),
+        (["--out", "{root}"], "is a folder"),
+        (["--out", "{root}/none/m"], "there is no folder"),
+        (["--out", "m", "--plot", "{exists}"], "--plot: .* exists"),
+        (
+            ["--out", "m", "--network", "resnet19"],
+            "got 'resnet19' instead. Close to it: .*resnet18",
+        ),
+        (["--out", "m", "--set", "widthratio=4"], "no parameter 'widthratio'. .*width_ratio"),
+        (["--out", "m", "--set", "width_ratio"], "must be NAME=VALUE; got 'width_ratio'"),
+        (["--out", "m", "--lr", "-1"], "'lr' parameter of ResNetClassifier must be .* Got -1.0"),
+        (["--out", "m", "--augment", "mirror,flip"], "'augment' parameter .*'flip'"),
+        (["--out", "m", "--image-size", "0"], "must be a whole number from 1; got '0'"),
+        (["--out", "m", "--weights", "none.pth"], "none.pth', where there is no file"),
+        ([], "required: --out"),
+    ],
+)
+def test_wrong_arguments_end_it_before_any_work(
+    photos, run, tmp_path, monkeypatch, arguments, message
+):
+    def refuse(*args, **kwargs):
+        raise AssertionError("images were read")
+
+    monkeypatch.setattr("skcnn.command._folders.load_image_folder", refuse)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exists").write_text("of value")
+    places = {"root": tmp_path, "exists": tmp_path / "exists"}
+    status, out, errors = run("train", photos, *(word.format(**places) for word in arguments))
+    assert status == 2
+    assert not out
+    assert (tmp_path / "exists").read_text() == "of value"
+    assert len(list(tmp_path.iterdir())) == 1
+    assert re.search(message, " ".join(errors)), errors
+
+
+def test_a_folder_that_is_none(run, tmp_path):
+    status, _, errors = run("train", tmp_path / "none", "--out", tmp_path / "m")
+    assert status == 2
+    assert "argument DIR: must be a folder" in errors[-1]
+    status, _, errors = run("train", tmp_path, "--out", tmp_path / "m", "--network", "lenet")
+    assert status == 1
+    assert len(errors) == 1
+    assert "folder for each of at least two classes" in errors[0]
+
+
+# predict -----------------------------------------------------------------------------------------
+
+
+def test_another_process_predicts_what_python_does(photos, model):
+    paths = files_of(photos)[::-1]
+    command = [sys.executable, "-m", "skcnn", "predict", str(model), *paths]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    rows = rows_of(done.stdout)
+    assert [row["file"] for row in rows] == paths
+    found = [(row["label"], float(row["probability"])) for row in rows]
+    assert found == expected(model, paths)
+
+
+def test_top_k(photos, model, run):
+    paths = files_of(photos)[:3]
+    status, out, _ = run("predict", model, *paths, "--top-k", 5)
+    assert status == 0
+    for row, (label, probability) in zip(rows_of(out), expected(model, paths), strict=True):
+        assert (row["label"], float(row["probability"])) == (label, probability)
+        assert {row["label"], row["label_2"]} == {"bag", "top"}
+        # Each is rounded to six digits.
+        assert float(row["probability_2"]) == pytest.approx(1 - probability, abs=2e-6)
+    status, out, _ = run("predict", model, *paths, "--top-k", 2, "--format", "jsonl")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["file"] for line in lines] == paths
+    assert [(line["label"], line["probability"]) for line in lines] == expected(model, paths)
+    assert [len(line["others"]) for line in lines] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_any_name_of_a_file_comes_back(photos, model, run, tmp_path, file_format):
+    names = [b'two\nlines, "quoted".png', "café 東京.png".encode(), b"\xff\xfe.png"]
+    paths = [os.fsdecode(os.path.join(os.fsencode(tmp_path), name)) for name in names]
+    for path in paths:
+        os.link(files_of(photos)[0], path)
+    output = tmp_path / "labels"
+    status, out, _ = run("predict", model, *paths, "--format", file_format, "--output", output)
+    assert (status, out) == (0, "")
+    if file_format == "csv":
+        with open(output, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            found = [row["file"] for row in csv.DictReader(file)]
+    else:
+        found = [json.loads(line)["file"] for line in output.read_bytes().splitlines()]
+        assert "東京".encode() in output.read_bytes()
+    assert found == paths
+
+
+def test_bad_files_are_told_of_and_the_others_predicted(photos, model, run, tmp_path):
+    good = files_of(photos)[:2]
+    damaged, missing = str(photos / "train" / "bag" / "cut.png"), str(tmp_path / "none.png")
+    status, out, errors = run("predict", model, good[0], missing, damaged, missing, good[1])
+    assert status == 1
+    assert [row["file"] for row in rows_of(out)] == good
+    assert errors == [
+        f"skcnn: error: {missing}: No such file or directory",
+        f"skcnn: error: {damaged}: image file is truncated",
+        f"skcnn: error: {missing}: No such file or directory",
+    ]
+
+
+def test_names_on_standard_input(photos, model, run, monkeypatch):
+    paths = files_of(photos)[:3]
+    for end, options in ("\n", []), ("\0", ["-0"]):
+        stdin = io.TextIOWrapper(io.BytesIO(end.join(paths[1:]).encode()))
+        monkeypatch.setattr(sys, "stdin", stdin)
+        status, out, _ = run("predict", model, paths[0], "-", *options)
+        assert status == 0
+        assert [row["file"] for row in rows_of(out)] == paths
+
+
+def test_a_folder_stands_for_its_images(photos, model, run, monkeypatch):
+    monkeypatch.setattr("skcnn.command._predict._AT_ONCE", 7)  # several batches
+    status, out, errors = run("predict", model, photos / "test")
+    assert status == 0
+    rows = rows_of(out)
+    assert [row["file"] for row in rows] == files_of(photos)
+    found = [(row["label"], float(row["probability"])) for row in rows]
+    assert found == expected(model, files_of(photos))
+    assert not errors
+    _, _, errors = run("predict", model, photos / "train")
+    assert any("1 other things are passed over, as" in line for line in errors)
+
+
+def test_nobody_reads_on(photos, model):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "skcnn", "predict", str(model), *files_of(photos)]
+    with os.fdopen(writer, "wb") as stdout:
+        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE)
+    assert done.stderr == b""
+    assert done.returncode == 141
+
+
+# evaluate ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mislabelled(photos):
+    """The test images, some of them in the wrong folder."""
+    root = photos.parent / "mislabelled"
+    for path in files_of(photos):
+        label = os.path.basename(os.path.dirname(path))
+        if path.endswith("5.png"):
+            label = {"bag": "top", "top": "bag"}[label]
+        (root / label).mkdir(parents=True, exist_ok=True)
+        os.link(path, root / label / os.path.basename(path))
+    return root
+
+
+def test_evaluate_tells_the_mistakes_by_their_files(model, mislabelled, run, tmp_path, monkeypatch):
+    table, matrix = tmp_path / "mistakes.csv", tmp_path / "matrix.png"
+    options = ["--mistakes", table, "--confusion-matrix", matrix]
+    status, out, _ = run("evaluate", model, mislabelled, *options)
+    assert status == 0
+    images = load_image_folder(mislabelled, **skcnn.load(model)._file_options)
+    report = evaluate(skcnn.load(model), images.data, images.target_names[images.target])
+    assert report.mistakes
+    assert str(report) in out
+    for mistake in report.mistakes[:3]:
+        line = f"{mistake.path}: {mistake.true_label}, taken for {mistake.predicted_label}"
+        assert line in out
+    rows = rows_of(table.read_text())
+    assert [row["file"] for row in rows] == [mistake.path for mistake in report.mistakes]
+    monkeypatch.chdir(mislabelled.parent)
+    _, out, _ = run("evaluate", model, mislabelled.name)
+    assert f"  {os.path.relpath(rows[0]['file'])}: {rows[0]['true_label']}, taken for" in out
+    assert float(rows[0]["probability"]) == pytest.approx(report.mistakes[0].probability, abs=1e-6)
+    assert matrix.read_bytes()[:4] == b"\x89PNG"
+
+    status, out, _ = run("evaluate", model, mislabelled, "--json")
+    found = json.loads(out)
+    assert found["accuracy"] == report.accuracy
+    assert found["classes"]["top"]["recall"] == report.recall[1]
+    assert found["confusion_matrix"] == report.confusion_matrix.tolist()
+    assert [mistake["file"] for mistake in found["mistakes"]] == [row["file"] for row in rows]
+
+
+def test_evaluate_measures_test_where_there_is_one(photos, model, run, trained):
+    status, out, _ = run("evaluate", model, photos)
+    assert status == 0
+    accuracy = re.search(r"test accuracy: (\S+)", trained[1])[1]
+    assert f"accuracy {accuracy}" in out
+
+
+def test_evaluate_refuses_classes_that_the_model_does_not_know(photos, model, run, tmp_path):
+    for i, name in enumerate(("shoe", "top")):
+        (tmp_path / name).mkdir()
+        os.link(files_of(photos)[-i], tmp_path / name / "1.png")
+    status, out, errors = run("evaluate", model, tmp_path)
+    assert (status, out) == (1, "")
+    assert len(errors) == 1
+    assert "classes that the model knows, bag, top; got shoe as well" in errors[0]
+
+
+def test_folders_may_name_labels_that_are_no_strings(photos, run, tmp_path):
+    images = load_image_folder(photos, subset="test")
+    clf = skcnn.LeNetClassifier(max_epochs=1, early_stopping=False, random_state=0)
+    clf.fit(images.data, images.target + 7).save(tmp_path / "model")
+    for label, name in enumerate(("bag", "top")):
+        (tmp_path / "photos" / str(label + 7)).mkdir(parents=True)
+        os.link(
+            photos / "test" / name / os.listdir(photos / "test" / name)[0],
+            tmp_path / "photos" / str(label + 7) / "1.png",
+        )
+    status, out, errors = run("evaluate", tmp_path / "model", tmp_path / "photos", "--json")
+    assert status == 0, errors
+    assert set(json.loads(out)["classes"]) == {"7", "8"}
+
+
+# summary -----------------------------------------------------------------------------------------
+
+
+def test_summary_of_a_model_and_of_a_network(model, run):
+    status, out, _ = run("summary", model)
+    assert status == 0
+    clf = skcnn.load(model)
+    assert "2 classes: bag, top" in out
+    assert str(clf.summary()) in out
+    status, out, _ = run("summary", "resnet18", "--image-size", 32, "--classes", 5)
+    assert status == 0
+    assert out.strip() == str(skcnn.ResNetClassifier().summary((3, 32, 32), 5))
+    status, _, errors = run("summary", "resnet19")
+    assert status == 2
+    assert "Close to it" in errors[-1]
+
+
+def test_every_name_makes_its_network():
+    names = {name: make_classifier(network) for name, network in NETWORKS.items()}
+    assert names["vgg16_bn"]._torchvision_name() == "vgg16_bn"
+    for name in ("resnet50", "vgg11", "googlenet", "inception_v3"):
+        assert names[name]._torchvision_name() == name
+    assert names["alexnet-small"].variant == "small"
+    assert {type(clf).__name__ for clf in names.values()} == {
+        name for name in skcnn.__all__ if name.endswith("Classifier") and name != "CNNClassifier"
+    }
+
+
+# However it ends ---------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_no_model(photos, run, tmp_path):
+    path = tmp_path / "model"
+    for content in (b"", b"no model at all"):
+        path.write_bytes(content)
+        status, out, errors = run("predict", path, files_of(photos)[0])
+        assert (status, out) == (1, "")
+        assert len(errors) == 1
+        assert errors[0].startswith("skcnn: error: ")
+    status, _, errors = run("predict", tmp_path / "none", files_of(photos)[0])
+    assert status == 1
+    assert errors == [f"skcnn: error: {tmp_path / 'none'}: No such file or directory"]
+    with pytest.raises(ModelFileError):
+        main(["predict", str(path), files_of(photos)[0], "--debug"])
+
+
+def test_a_warning_is_a_line(model, run, tmp_path):
+    frames = [Image.new("L", (28, 28), value) for value in (0, 255)]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    status, out, errors = run("predict", model, tmp_path / "two.gif")
+    assert status == 0
+    assert len(rows_of(out)) == 1
+    assert len(errors) == 1
+    assert errors[0].startswith("skcnn: warning: The first frame alone is taken of ")
+
+
+def test_ctrl_c(model, run, monkeypatch):
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skcnn.command._summary.load", interrupt)
+    assert run("summary", model) == (130, "", ["skcnn: error: interrupted"])
+
+
+def test_an_error_that_nobody_thought_of_says_its_type(model, run, monkeypatch):
+    def fail(path):
+        raise KeyError("x")
+
+    monkeypatch.setattr("skcnn.command._summary.load", fail)
+    status, _, errors = run("summary", model)
+    assert status == 1
+    assert errors == ["skcnn: error: KeyError: 'x' (--debug shows where)"]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "summary"])
+def test_help_teaches(run, command):
+    status, out, _ = run(command, "--help")
+    assert status == 0
+    assert "examples:" in out
+    assert f"python -m skcnn {command} " in out
+
+
+def test_help_waits_for_nothing():
+    code = (
+        "import sys; from skcnn.command import main\n"
+        "try: main(['train', '--help'])\n"
+        "finally: assert not {'torch', 'sklearn', 'numpy'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_version(run):
+    assert run("--version") == (0, f"skcnn {skcnn.__version__}\n", [])
