@@ -18,6 +18,12 @@ WRITES = {
     "plot_06_the_line": {"accuracy_and_work.png"},
     "plot_07_fine_tuning": {"images.png", "accuracy.png"},
     "plot_08_optuna": {"study.db", "trials.png"},
+    "plot_09_image_folder": {
+        "history.png",
+        "confusion_matrix.png",
+        "mistakes.png",
+        "model.skcnn",
+    },
 }
 
 
