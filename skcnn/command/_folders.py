@@ -64,5 +64,6 @@ def describe(folder: Path, subset: str | None, images: Bunch) -> str:
 
 def _listed(counts: dict[str, int]) -> str:
     if len(counts) > _NAMED:
-        return f"{min(counts.values()):,} to {max(counts.values()):,} of each"
+        fewest, most = min(counts.values()), max(counts.values())
+        return f"{fewest:,} of each" if fewest == most else f"{fewest:,} to {most:,} of each"
     return ", ".join(f"{label} {count:,}" for label, count in counts.items())
