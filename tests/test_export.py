@@ -25,8 +25,8 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-# Float32 is rounded to 6e-8; twenty layers make up to 2e-6 of it, in probabilities. A step of the
-# preprocessing that is left out, or out of order, changes them by more than 1e-3.
+# Float32 is rounded to 6e-8, in every layer anew: a hundred times that is room for the deepest. A
+# step of the preprocessing that is left out, or out of order, changes probabilities by far more.
 TOLERANCE = 1e-5
 
 
