@@ -23,6 +23,7 @@ import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import EpochScoring
+from stress.damage_files import flipped
 from stress.fuzz_load import Target, mutate, packed, sealed, unpacked, unsealed
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
@@ -519,18 +520,15 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
 
 
 def test_every_truncation_and_every_changed_byte_is_refused(tiny_file, tmp_path):
-    path = tmp_path / "damaged.skcnn"
-    rng = random.Random(0)
-    damaged = [tiny_file[:length] for length in range(len(tiny_file))]
-    for position in range(len(tiny_file)):
-        changed = bytearray(tiny_file)
-        changed[position] ^= 1 << rng.randrange(8)
-        damaged.append(changed)
-    damaged.append(tiny_file + b"x")
-    for data in damaged:
-        path.write_bytes(data)
+    """Every tenth byte beyond the checksum; tests/stress/damage_files.py leaves out none."""
+    positions = [*range(100), *range(100, len(tiny_file), 10)]
+    for data in (*(tiny_file[:n] for n in positions), *flipped(tiny_file, positions)):
+        (tmp_path / "damaged").write_bytes(data)
         with pytest.raises(ModelFileError):
-            skcnn.load(path)
+            skcnn.load(tmp_path / "damaged")
+    (tmp_path / "damaged").write_bytes(tiny_file + b"x")
+    with pytest.raises(ModelFileError):
+        skcnn.load(tmp_path / "damaged")
 
 
 def test_a_newer_format_is_refused_by_name(tiny_file, tmp_path):
