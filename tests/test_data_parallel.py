@@ -181,7 +181,7 @@ def refusals(rank):
         ),
         "divergence": (
             lambda: lenet(data_parallel=True, optimizer="sgd", lr=1e20).fit(X, y),
-            r"The training loss became (nan|inf)",
+            r"The (training|validation) loss became (nan|inf)",
         ),
     }
 
