@@ -24,7 +24,6 @@ _HOMES = {
     "load": "skcnn.persistence",
     "model_selection": "skcnn.model_selection",
     "networks": "skcnn.networks",
-    "persistence": "skcnn.persistence",
 }
 
 __all__ = [*_HOMES]

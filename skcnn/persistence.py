@@ -24,8 +24,6 @@ from skcnn.exceptions import ModelVersionWarning, warn_caller
 from skcnn.memory import versions
 from skcnn.training.devices import resolve_device
 
-__all__ = ["load"]
-
 _CLASSES = {
     value.__name__: value
     for value in (
