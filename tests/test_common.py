@@ -45,7 +45,7 @@ CHECKED = [
     LeNetClassifier(lr=5e-3, max_epochs=4, batch_size=16),
     AlexNetClassifier(variant="small", dropout=0, lr=2e-3, max_epochs=1, batch_size=16),
     VGGClassifier(width_ratio=16, hidden_units=64, dropout=0, lr=3e-3, max_epochs=5, batch_size=16),
-    NiNClassifier(width_ratio=8, dropout=0, lr=5e-3, max_epochs=5, batch_size=16),
+    NiNClassifier(width_ratio=8, dropout=0, lr=3e-3, max_epochs=8, batch_size=16),
     GoogLeNetClassifier(width_ratio=8, dropout=0, lr=1e-2, max_epochs=4, batch_size=16),
     InceptionV3Classifier(width_ratio=16, dropout=0, lr=1e-2, max_epochs=3, batch_size=16),
     ResNetClassifier(width_ratio=16, lr=2e-2, max_epochs=3, batch_size=16),
