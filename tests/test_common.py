@@ -43,7 +43,7 @@ class TinyNet(nn.Sequential):
 # Enough training for the accuracy that the checks ask for, in as little time as will do.
 CHECKED = [
     LeNetClassifier(lr=5e-3, max_epochs=4, batch_size=16),
-    AlexNetClassifier(variant="small", dropout=0, lr=2e-3, max_epochs=1, batch_size=16),
+    AlexNetClassifier(variant="small", dropout=0, lr=2e-3, max_epochs=2, batch_size=32),
     VGGClassifier(width_ratio=16, hidden_units=64, dropout=0, lr=3e-3, max_epochs=5, batch_size=16),
     NiNClassifier(width_ratio=8, dropout=0, lr=3e-3, max_epochs=8, batch_size=16),
     GoogLeNetClassifier(width_ratio=8, dropout=0, lr=1e-2, max_epochs=4, batch_size=16),
