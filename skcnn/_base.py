@@ -23,7 +23,7 @@ from skorch.helper import predefined_split
 from torch import Tensor, nn
 
 from skcnn._export import ExportedNetwork
-from skcnn._identity import identify_fit, named_callback
+from skcnn._fit_parts import identify_fit, named_callback
 from skcnn._labels import check_labels, check_weights, encode_labels
 from skcnn._prediction import ImagePredictor, Images
 from skcnn._saving import SavedClassifier

@@ -8,34 +8,19 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+import skcnn.classifiers as classifiers
 from skcnn._base import ImageClassifier
 from skcnn._model_file import open_model
-from skcnn.classifiers import (
-    AlexNetClassifier,
-    CNNClassifier,
-    GoogLeNetClassifier,
-    InceptionV3Classifier,
-    LeNetClassifier,
-    NiNClassifier,
-    ResNetClassifier,
-    VGGClassifier,
-)
 from skcnn.exceptions import ModelVersionWarning, warn_caller
 from skcnn.memory import versions
 from skcnn.training.devices import resolve_device
 
 _CLASSES = {
-    value.__name__: value
-    for value in (
-        AlexNetClassifier,
-        CNNClassifier,
-        GoogLeNetClassifier,
-        InceptionV3Classifier,
-        LeNetClassifier,
-        NiNClassifier,
-        ResNetClassifier,
-        VGGClassifier,
-    )
+    name: value
+    for name, value in vars(classifiers).items()
+    if isinstance(value, type)
+    and issubclass(value, ImageClassifier)
+    and value.__module__ == classifiers.__name__
 }
 # Packages whose other versions may predict otherwise, or know other parameters.
 _NAMED_VERSIONS = ("skcnn", "torch", "scikit-learn")

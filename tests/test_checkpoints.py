@@ -187,7 +187,7 @@ def test_another_network_and_other_versions_are_refused(clothes, tmp_path, monke
     fit = quick(max_epochs=1, checkpoint_dir=tmp_path).fit(*clothes)
     with pytest.raises(ValueError, match=r"class \(CNNClassifier then, LeNetClassifier now\)"):
         lenet(max_epochs=1, checkpoint_dir=tmp_path).fit(*clothes)
-    monkeypatch.setattr("skcnn._identity.versions", lambda: {**versions(), "torch": "0.0"})
+    monkeypatch.setattr("skcnn._fit_parts.versions", lambda: {**versions(), "torch": "0.0"})
     with pytest.raises(ValueError, match=r"version of torch \('\d.* then, '0.0' now\)"):
         fit.fit(*clothes)
     write_sealed(tmp_path / "epoch-000001.checkpoint", "skcnn fit 99", b"what is to come")

@@ -32,7 +32,7 @@ ALLOWED = {
     "_validation": (set(), {"sklearn"}, set()),
     "_docstrings": (set(), set(), set()),
     "_labels": ({"_validation", "images"}, {"numpy", "sklearn"}, set()),
-    "_identity": ({"memory", "training"}, {"sklearn", "skorch", "torch"}, set()),
+    "_fit_parts": ({"memory", "training"}, {"sklearn", "skorch", "torch"}, set()),
     "_summary": ({"training", "transfer"}, {"sklearn", "torch"}, {"pandas", "torchinfo"}),
     "_export": (
         {"_files", "_version", "images", "training"},
@@ -62,7 +62,7 @@ ALLOWED = {
     "_base": (
         {
             "_export",
-            "_identity",
+            "_fit_parts",
             "_labels",
             "_prediction",
             "_saving",

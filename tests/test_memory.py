@@ -414,7 +414,7 @@ def test_other_versions_are_other_entries(clothes, tmp_path, epochs, monkeypatch
     from skcnn.memory import versions
 
     fit = lenet(max_epochs=1, memory=tmp_path / "memory", callbacks=[epochs]).fit(*clothes)
-    monkeypatch.setattr("skcnn._identity.versions", lambda: {**versions(), package: "0.0"})
+    monkeypatch.setattr("skcnn._fit_parts.versions", lambda: {**versions(), package: "0.0"})
     fit.fit(*clothes)
     assert epochs.n == 2
 

@@ -1,4 +1,4 @@
-"""What a fit depends on: its class, parameters, data, versions."""
+"""The parts that tell a fit from another: its class, parameters, data, versions."""
 
 from __future__ import annotations
 
