@@ -1,34 +1,28 @@
-"""The estimator: its parameters, and fit: validate, encode y, build, train."""
+"""The estimator, and fit: validate, encode y, build, train."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from enum import Enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from functools import partial
-from numbers import Integral, Real
-from os import PathLike
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from joblib import Memory
-from sklearn.base import BaseEstimator
 from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_random_state, compute_sample_weight
-from skorch.callbacks import Callback
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 
 from skcnn._export import ExportedNetwork
-from skcnn._fit_parts import identify_fit, named_callback
+from skcnn._fit_parts import identify_fit
 from skcnn._labels import check_labels, check_weights, encode_labels
+from skcnn._parameters import SharedParameters
 from skcnn._prediction import ImagePredictor, Images
 from skcnn._saving import SavedClassifier
 from skcnn._summary import SummarisedNetwork
-from skcnn._validation import Interval, StrOptions, validate_parameter_constraints
 from skcnn.exceptions import (
     AdaptedWeightsWarning,
     DivergenceError,
@@ -44,13 +38,13 @@ from skcnn.memory import (
     open_checkpoint,
     open_store,
 )
-from skcnn.training.augmentation import AUGMENTATIONS, resolve_augmentation
+from skcnn.training.augmentation import resolve_augmentation
 from skcnn.training.batches import BatchIterator, LabelledImages
 from skcnn.training.callbacks import AccuracyEarlyStopping, training_callbacks
 from skcnn.training.devices import cpu_threads, has_bfloat16, resolve_device
-from skcnn.training.mixing import MIXINGS, make_mixing
+from skcnn.training.mixing import make_mixing
 from skcnn.training.net import ImageClassifierNet
-from skcnn.training.optimizers import LR_SCHEDULES, OPTIMIZERS, optimizer_settings
+from skcnn.training.optimizers import optimizer_settings
 from skcnn.training.preprocessing import IMAGENET_STATISTICS, Preprocessing, for_channels
 from skcnn.training.reproducibility import seeded_generators
 from skcnn.training.splitting import Rows, canonical_rows, hold_out
@@ -63,94 +57,14 @@ from skcnn.transfer import (
 )
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class ImageClassifier(
-    ImagePredictor, SavedClassifier, SummarisedNetwork, ExportedNetwork, BaseEstimator
+    ImagePredictor, SavedClassifier, SummarisedNetwork, ExportedNetwork, SharedParameters
 ):
     """Base of the classifiers: everything but the network.
 
     A subclass adds its network's parameters, as dataclass fields with their constraints, and names
     the network in `_network`, or overrides `_network_arguments` and `_build_network`.
     """
-
-    lr: float = 1e-3
-    batch_size: int = 128
-    max_epochs: int = 20
-    optimizer: str | type[torch.optim.Optimizer] = "adam"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    lr_schedule: str | Callable | None = "cosine"
-    early_stopping: bool = True
-    patience: int = 6
-    validation_fraction: float = 0.1
-    image_shape: tuple[int, ...] | None = None
-    image_size: int | Literal["auto"] = "auto"
-    normalize: bool | Literal["imagenet"] = True
-    augment: str | Callable | Sequence[str | Callable] | None = None
-    mixing: Literal["mixup", "cutmix"] | None = None
-    label_smoothing: float = 0.0
-    max_grad_norm: float | None = None
-    class_weight: dict | str | None = None
-    ema: float | None = None
-    tta: bool = False
-    precision: str = "auto"
-    compile: bool = False
-    on_oom: Literal["raise", "split"] = "raise"
-    data_parallel: bool = False
-    device: str | torch.device = "auto"
-    data_device: Literal["auto", "cpu"] = "auto"
-    callbacks: Sequence | None = None
-    memory: str | PathLike | Memory | None = None
-    checkpoint_dir: str | PathLike | None = None
-    n_threads: int | None = None
-    weights: Mapping[str, Tensor] | str | PathLike | Enum | None = None
-    freeze: str | int | Sequence[str] | None = None
-    features_layer: str | None = None
-    warm_start: bool = False
-    deterministic: bool = False
-    random_state: int | np.random.RandomState | None = None
-    verbose: int = 0
-
-    # No annotation: a parameter it must not become.
-    _parameter_constraints = {  # noqa: RUF012
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "lr_schedule": [StrOptions(set(LR_SCHEDULES)), callable, None],
-        "early_stopping": ["boolean"],
-        "patience": [Interval(Integral, 1, None, closed="left")],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "image_shape": [tuple, list, None],
-        "image_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "normalize": ["boolean", StrOptions({"imagenet"})],
-        "augment": [StrOptions(set(AUGMENTATIONS)), callable, list, tuple, None],
-        "mixing": [StrOptions(set(MIXINGS)), None],
-        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
-        "max_grad_norm": [Interval(Real, 0, None, closed="neither"), None],
-        "class_weight": [StrOptions({"balanced"}), dict, None],
-        "ema": [Interval(Real, 0, 1, closed="left"), None],
-        "tta": ["boolean"],
-        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
-        "compile": ["boolean"],
-        "on_oom": [StrOptions({"raise", "split"})],
-        "data_parallel": ["boolean"],
-        "device": [str, torch.device],
-        "data_device": [StrOptions({"auto", "cpu"})],
-        "callbacks": [list, tuple, None],
-        "memory": [str, PathLike, Memory, None],
-        "checkpoint_dir": [str, PathLike, None],
-        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
-        "weights": "no_validation",  # see _check_parameters
-        "freeze": [str, Interval(Integral, 1, None, closed="left"), list, tuple, None],
-        "features_layer": [str, None],
-        "warm_start": ["boolean"],
-        "deterministic": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
 
     # What a subclass says of its network -----------------------------------------------------
 
@@ -160,7 +74,8 @@ class ImageClassifier(
         self, size: tuple[int, int], weights: Mapping[str, Tensor] | None
     ) -> dict[str, Any]:
         """Options of the network for images of `size` (H, W), those left open fitting `weights`."""
-        own = {field.name for field in fields(self)} - {field.name for field in _SHARED}
+        shared = {field.name for field in fields(SharedParameters)}
+        own = {field.name for field in fields(self)} - shared
         return {name: getattr(self, name) for name in own}
 
     def _torchvision_name(self) -> str | None:
@@ -336,10 +251,9 @@ class ImageClassifier(
             if self.checkpoint_dir is not None and not incremental:
                 kept_in = "checkpoint_dir"
 
-            settings = self._network_settings()
             if continued:
-                self._check_same_network(settings)
-            self._settings = settings
+                self._check_same_network(self._settings)
+            self._settings = self._network_settings()
             trained = None
             if self.weights is not None and not continued:
                 trained = read_weights(self.weights, self._torchvision_name(), self._name)
@@ -606,87 +520,6 @@ class ImageClassifier(
 
     # Checks of what comes in -------------------------------------------------------------------
 
-    def _check_parameters(self) -> None:
-        # Not left to the table of constraints: a repr of tensors fills pages.
-        if not isinstance(self.weights, Mapping | str | PathLike | Enum | None):
-            remedy = " Give its state_dict()." if isinstance(self.weights, nn.Module) else ""
-            raise ValueError(
-                f"The 'weights' parameter of {self._name} must be a state dict, a path, a name of "
-                f"torchvision's weights or their enum, or None; got an object of type "
-                f"{type(self.weights).__name__} instead.{remedy}"
-            )
-        validate_parameter_constraints(
-            self._parameter_constraints, self.get_params(deep=False), self._name
-        )
-        if not isinstance(self.optimizer, str) and not (
-            isinstance(self.optimizer, type) and issubclass(self.optimizer, torch.optim.Optimizer)
-        ):
-            raise ValueError(
-                f"The 'optimizer' parameter of {self._name} must be one of {sorted(OPTIMIZERS)} "
-                f"or a subclass of torch.optim.Optimizer; got {self.optimizer!r} instead."
-            )
-        patterns = self.freeze if isinstance(self.freeze, list | tuple) else ()
-        if isinstance(self.freeze, bool) or not all(isinstance(p, str) for p in patterns):
-            raise ValueError(
-                f"The 'freeze' parameter of {self._name} must be 'features', a number of layers, "
-                f"patterns of names, or None; got {self.freeze!r} instead."
-            )
-        for change in self.augment if isinstance(self.augment, list | tuple) else ():
-            if not (callable(change) or (isinstance(change, str) and change in AUGMENTATIONS)):
-                raise ValueError(
-                    f"The 'augment' parameter of {self._name} must be a sequence of callables and "
-                    f"of names among {sorted(AUGMENTATIONS)}, where it is one; got {change!r} in "
-                    "it instead."
-                )
-        for name in ("memory", "checkpoint_dir"):
-            if self.data_parallel and getattr(self, name) is not None:
-                raise ValueError(
-                    f"The {name!r} parameter of {self._name} must be None with data_parallel=True, "
-                    f"where several processes would write to it; got {getattr(self, name)!r} "
-                    "instead. Set one of the two."
-                )
-        if self.memory is not None and self.checkpoint_dir is not None:
-            raise ValueError(
-                f"The 'checkpoint_dir' parameter of {self._name} must be None where memory is set, "
-                f"which keeps the same for any number of fits; got {self.checkpoint_dir!r} "
-                "instead. Set one of the two."
-            )
-        if self.data_parallel and self.on_oom != "raise":
-            raise ValueError(
-                f"The 'on_oom' parameter of {self._name} must be 'raise' with data_parallel=True, "
-                "where a process that takes longer over its share would hold up the others; got "
-                f"{self.on_oom!r} instead. Start more processes, or lower batch_size."
-            )
-        for callback in self.callbacks or ():
-            name, instance = named_callback(callback)
-            if not (isinstance(name, str) and isinstance(instance, Callback)):
-                raise ValueError(
-                    f"The 'callbacks' parameter of {self._name} must be a list of skorch callbacks "
-                    f"or of (name, callback) pairs; got {callback!r} in it instead."
-                )
-
-    def _network_settings(self) -> dict[str, Any]:
-        """Parameters that shape the network, and what it is given."""
-        of_training = {field.name for field in _SHARED}
-        of_training -= {"image_shape", "image_size", "normalize", "weights"}
-        params = self.get_params(deep=False)
-        return {name: params[name] for name in params if name not in of_training}
-
-    def _check_same_network(self, settings: dict[str, Any]) -> None:
-        for name, value in settings.items():
-            fitted = self._settings[name]
-            if name == "weights" and value is None:  # they have served
-                continue
-            if value is not fitted and _differ(value, fitted):
-                fitted, value = (
-                    _Entries(len(v)) if isinstance(v, Mapping) else v for v in (fitted, value)
-                )
-                raise ValueError(
-                    f"The {name!r} parameter of {self._name} must stay what it was, {fitted!r}, "
-                    f"where training goes on; got {value!r} instead. Train a new network, with "
-                    "fit and warm_start=False."
-                )
-
     def _check_targets(
         self,
         y: Any,
@@ -742,16 +575,6 @@ class ImageClassifier(
             weights = of_class if weights is None else weights * of_class
         return LabelledImages(images, rows.index, rows.targets, weights)
 
-    # As scikit-learn shows and treats it -------------------------------------------------------
-
-    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
-        """Parameters that are not the default ones; weights only by their number."""
-        shown = self
-        if isinstance(getattr(self, "weights", None), Mapping):
-            shown = copy.copy(self)
-            shown.weights = _Entries(len(self.weights))
-        return super(ImageClassifier, shown).__repr__(N_CHAR_MAX)
-
     def __sklearn_tags__(self):
         """Tags of scikit-learn: images are welcome beside flat rows."""
         tags = super().__sklearn_tags__()
@@ -773,32 +596,6 @@ class _FitData(NamedTuple):
     def name(self) -> str:
         """Equal for equal data; only where their digest was computed."""
         return fingerprint(self.named)
-
-
-# Parameters of every classifier, beside those of its network.
-_SHARED = fields(ImageClassifier)
-
-
-class _Entries:
-    """What is shown of a state dict, whose tensors would take seconds to format."""
-
-    def __init__(self, n: int):
-        self.n = n
-
-    def __repr__(self) -> str:
-        return f"<mapping of {self.n} entries>"
-
-
-def _differ(a: Any, b: Any) -> bool:
-    """Whether two values of a parameter differ, or cannot be compared."""
-    if isinstance(a, Mapping) and isinstance(b, Mapping):
-        return a.keys() != b.keys() or any(_differ(a[name], b[name]) for name in a)
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return not torch.equal(a, b)
-    try:
-        return bool(a != b)
-    except (RuntimeError, ValueError):  # arrays
-        return True
 
 
 def _train(
