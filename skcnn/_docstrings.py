@@ -139,6 +139,10 @@ classes_ : ndarray of shape (n_classes,)
         Names of the columns; only when X was a DataFrame with string names.
     image_shape_ : tuple of int
         (C, H, W) of the images given to `fit`.
+    file_options_ : dict
+        How the images were read from files, as :class:`~skcnn.ImageFiles` takes it: new files are
+        read so with ``ImageFiles(paths, **clf.file_options_)``, which giving the paths does too.
+        Empty where X was no collection of files.
     input_size_ : tuple of int
         (H, W) that the network sees.
     net_ : skorch.NeuralNetClassifier

@@ -265,7 +265,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         if reset and source is not ArrayImages:
             vars(self).pop("feature_names_in_", None)
         if reset:
-            self._file_options = X.options if isinstance(X, ImageFiles) else {}
+            self.file_options_ = X.options if isinstance(X, ImageFiles) else {}
             self._layout = infer_layout(row_shape, self.image_shape, self._name)
             self.image_shape_ = self._layout.shape
             self.n_features_in_ = int(np.prod(row_shape))
@@ -285,7 +285,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
     def _options_for_paths(self, reset: bool) -> dict[str, Any]:
         """Options of :class:`ImageFiles` for paths in X: as `image_size` says, then as in `fit`."""
         if not reset:
-            return self._file_options
+            return self.file_options_
         return {"image_size": None if self.image_size == "auto" else self.image_size}
 
     def _find_head(self, module: nn.Module) -> str:

@@ -37,7 +37,6 @@ _ARITHMETICS = [(p, m) for p in ("float32", "bfloat16") for m in MEMORY_FORMATS]
 _OUTPUTS = ("default", "pandas", "polars")  # of `set_output`
 _FITTED = (
     "_arguments",
-    "_file_options",
     "_frozen",
     "_layout",
     "_pixel_range",
@@ -46,6 +45,7 @@ _FITTED = (
     "best_epoch_",
     "classes_",
     "feature_names_in_",
+    "file_options_",
     "history_",
     "image_shape_",
     "input_size_",
@@ -132,7 +132,7 @@ class SavedClassifier:
             "n_features": self.n_features_in_,
             # Not the most pixels that a file may have: that limit is the user's own to raise.
             "file_options": {
-                name: value for name, value in self._file_options.items() if name != "max_pixels"
+                name: value for name, value in self.file_options_.items() if name != "max_pixels"
             },
             "layout": tuple(self._layout),
             "pixel_range": tuple(self._pixel_range),
@@ -252,7 +252,7 @@ class SavedClassifier:
         self.classes_ = values["classes"]
         self.image_shape_ = self._layout.shape
         self.n_features_in_ = values["n_features"]
-        self._file_options = values["file_options"]
+        self.file_options_ = values["file_options"]
         if values["feature_names"] is not None:
             self.feature_names_in_ = values["feature_names"]
         self.input_size_ = self._arguments["input_size"]

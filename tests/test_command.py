@@ -96,7 +96,7 @@ def test_train_says_what_it_found_and_how_good_it_became(photos, trained):
     assert "notes.txt: not in the folder of a class" in printed
     assert "cut.png: image file is truncated" in printed
     assert "lenet, on 28 × 28 pixels, L" in printed
-    test = load_image_folder(photos, subset="test", **clf._file_options)
+    test = load_image_folder(photos, subset="test", **clf.file_options_)
     accuracy = clf.score(test.data, test.target_names[test.target])
     assert accuracy > 0.8
     assert f"test accuracy: {accuracy:.4f} (40 images)" in printed
@@ -106,7 +106,7 @@ def test_train_says_what_it_found_and_how_good_it_became(photos, trained):
 def test_val_decides_which_epoch_is_kept(photos, trained):
     model, printed = trained
     clf = skcnn.load(model)
-    val = load_image_folder(photos, subset="val", **clf._file_options)
+    val = load_image_folder(photos, subset="val", **clf.file_options_)
     accuracy = clf.score(val.data, val.target_names[val.target])
     kept = f"epoch {clf.best_epoch_} of {clf.n_epochs_} is kept"
     assert f"{kept}: validation accuracy {accuracy:.4f}" in printed
@@ -122,7 +122,7 @@ def test_a_folder_of_classes_alone(photos, run, tmp_path):
     assert "test accuracy" not in out
     clf = skcnn.load(tmp_path / "m")
     assert clf.image_shape_ == (3, 16, 16)
-    assert clf._file_options["resize"] == "squash"
+    assert clf.file_options_["resize"] == "squash"
 
 
 def test_a_damaged_file_stops_training(photos, run, tmp_path):
@@ -298,7 +298,7 @@ def test_evaluate_tells_the_mistakes_by_their_files(model, mislabelled, run, tmp
     options = ["--mistakes", table, "--confusion-matrix", matrix]
     status, out, _ = run("evaluate", model, mislabelled, *options)
     assert status == 0
-    images = load_image_folder(mislabelled, **skcnn.load(model)._file_options)
+    images = load_image_folder(mislabelled, **skcnn.load(model).file_options_)
     report = evaluate(skcnn.load(model), images.data, images.target_names[images.target])
     assert report.mistakes
     assert str(report) in out

@@ -195,7 +195,7 @@ def test_a_saved_classifier_reads_paths_as_before(clothes_on_disk, tmp_path):
         again = skcnn.load(tmp_path / "clf.skcnn")
         np.testing.assert_array_equal(again.predict_proba(paths), clf.predict_proba(paths))
         assert again.n_features_in_ == clf.n_features_in_
-        assert "max_pixels" not in again._file_options  # no file of a stranger may raise it
+        assert "max_pixels" not in again.file_options_  # no file of a stranger may raise it
 
 
 # With scikit-learn --------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     images = load_labelled(
         args.folder,
         subset,
-        classifier._file_options,  # as the images that it learned from were read
+        classifier.file_options_,  # as the images that it learned from were read
         skip_bad=args.skip_bad,
         verbose=sys.stderr.isatty(),
     )

@@ -94,7 +94,7 @@ def _predict(classifier: Any, names: list[str], k: int) -> tuple[dict[str, Ranke
     while left:
         try:
             # Not as bare paths, whose pixels would be kept for fits to come.
-            files = ImageFiles(left, **classifier._file_options)
+            files = ImageFiles(left, **classifier.file_options_)
             ranked = _ranked(classifier.predict_proba(files), classifier.classes_, k)
             return dict(zip(left, ranked, strict=True)), reasons
         except ImageFileError as error:
