@@ -2,7 +2,7 @@
 
 1. Decoding alone, beside a bare loop of Pillow in as many threads as there are cores.
 2. The first epoch of a fit on files, from the list of paths to its end, beside decoding and that of
-   a fit on the array of the same pixels, one after the other; the second epoch of both.
+   a fit on the array of the same pixels, one after the other; the next epochs of both.
 3. Peak memory of a fit and prediction on a tenth of them, and on all, each in a process of its own;
    on Linux.
 
@@ -86,24 +86,24 @@ def bare_decoding(paths):
     start = time.perf_counter()
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as executor:
         np.stack(list(executor.map(decode, paths)))
-    return {"bare decoding": time.perf_counter() - start}
+    return {"bare decoding": [time.perf_counter() - start]}
 
 
 def decoding(paths):
     """Decode by ImageFiles."""
     start = time.perf_counter()
     ImageFiles(paths, image_size=SIDE, mode="RGB").decode()
-    return {"decoding": time.perf_counter() - start}
+    return {"decoding": [time.perf_counter() - start]}
 
 
 def epochs(name, make_X, y):
-    """Fit two epochs; time them, the first from the beginning of all."""
+    """Fit some epochs; time them, the first from the beginning of all."""
     clock = Clock()
-    clf = classifier(max_epochs=2, callbacks=[clock])
+    clf = classifier(max_epochs=4, callbacks=[clock])
     start = time.perf_counter()
     clf.fit(make_X(), y)
-    first, second = clock.ends
-    return {f"first epoch, {name}": first - start, f"second epoch, {name}": second - first}
+    first, *others = np.diff([start, *clock.ends]).tolist()
+    return {f"first epoch, {name}": [first], f"later epochs, {name}": others}
 
 
 def speed(folder, n_images, repeats):
@@ -121,17 +121,17 @@ def speed(folder, n_images, repeats):
     seconds = {}
     for repeat in range(repeats):
         for side in sides[:: 1 if repeat % 2 else -1]:
-            for name, value in side().items():
-                seconds.setdefault(name, []).append(value)
-                print(f"{name:20}: {value:6.1f} s", flush=True)
+            for name, values in side().items():
+                seconds.setdefault(name, []).extend(values)
+                print(f"{name:20}: {' '.join(f'{value:6.1f}' for value in values)} s", flush=True)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     in_turn = median["decoding"] + median["first epoch, array"]
-    second = median["second epoch, files"] / median["second epoch, array"]
+    later = median["later epochs, files"] / median["later epochs, array"]
     print("medians:")
     for name, ratio in (
         ("decoding / bare decoding", median["decoding"] / median["bare decoding"]),
         ("first epoch / (decoding + first epoch, array)", median["first epoch, files"] / in_turn),
-        ("second epoch / second epoch, array", second),
+        ("later epochs / later epochs, array", later),
     ):
         print(f"{name:46} {ratio:5.2f}")
     return seconds
