@@ -154,6 +154,21 @@ def test_what_no_training_loss_shows_is_found_at_the_end_of_the_epoch(clothes, s
     assert np.isfinite(fit.predict_proba(clothes[0])).all()
 
 
+def test_weights_that_are_only_huge_are_none_that_diverged(clothes):
+    class Grows(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            net.module_.spare.data.fill_(3e38)  # two of which have an infinite sum
+
+    class Spare(nn.Sequential):
+        def __init__(self, in_channels=1, n_classes=10):
+            super().__init__(nn.Flatten(), nn.Linear(784, n_classes))
+            self.spare = nn.Parameter(torch.zeros(5))
+
+    fit = quick(Spare, max_epochs=3, callbacks=[Grows()]).fit(*clothes)
+    assert fit.n_epochs_ == 3
+    assert np.isfinite(fit.predict_proba(clothes[0])).all()
+
+
 class TooLarge(nn.Sequential):
     """Overflows on images that no training image is like."""
 

@@ -11,6 +11,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 
+from skcnn.training.history import record_with_best
 from skcnn.training.optimizers import schedule_settings
 
 
@@ -47,9 +48,7 @@ class EpochAccuracy(Callback):
         for name, (correct, total) in self.sums_.items():
             if total:
                 accuracy = float(correct) / float(total)
-                earlier = (epoch[name] for epoch in net.history[:-1] if name in epoch)
-                net.history.record(name, accuracy)
-                net.history.record(f"{name}_best", accuracy > max(earlier, default=-math.inf))
+                record_with_best(net.history, name, accuracy, lower_is_better=False)
 
 
 class AccuracyEarlyStopping(EarlyStopping):

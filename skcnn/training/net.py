@@ -35,6 +35,7 @@ from skcnn.training.devices import (
     worker_number,
 )
 from skcnn.training.divergence import EpochLosses, LastGoodEpoch, check_finite_weights
+from skcnn.training.history import record_with_best
 from skcnn.training.micro_batches import MicroBatches
 from skcnn.training.preprocessing import Preprocessing
 from skcnn.training.reproducibility import seeded_generators
@@ -377,9 +378,7 @@ class ImageClassifierNet(NeuralNetClassifier):
             self.notify("on_batch_end", batch=batch, training=training, **step)
         mean = losses.mean()
         self.history.record(f"{prefix}_batch_count", len(losses.records))
-        earlier = (epoch[f"{prefix}_loss"] for epoch in self.history[:-1])
-        self.history.record(f"{prefix}_loss_best", mean < min(earlier, default=math.inf))
-        self.history.record(f"{prefix}_loss", mean)
+        record_with_best(self.history, f"{prefix}_loss", mean, lower_is_better=True)
 
     def _of_all(self, losses: Tensor) -> Tensor:
         """Losses of the batches of an epoch, of which this process may have had its share."""

@@ -1,0 +1,26 @@
+"""Values in skorch's history that a later epoch may better."""
+
+from __future__ import annotations
+
+import itertools
+
+from skorch.history import History
+
+
+def record_with_best(history: History, name: str, value: float, *, lower_is_better: bool) -> None:
+    """Record a value of the last epoch as `name`, and whether it is the best yet as `name`_best.
+
+    Parameters
+    ----------
+    history : skorch.history.History
+    name : str
+    value : float
+    lower_is_better : bool
+    """
+    best = f"{name}_best"
+    earlier = itertools.islice(reversed(history), 1, None)
+    # The last that was the best when it came is the best of all earlier ones.
+    standing = next((epoch[name] for epoch in earlier if epoch.get(best)), None)
+    better = standing is None or (value < standing if lower_is_better else value > standing)
+    history.record(name, value)
+    history.record(best, better)
