@@ -1,5 +1,6 @@
 """Paths of images where images are expected: the same results, and each file decoded once."""
 
+import pickle
 import shutil
 import warnings
 from pathlib import Path
@@ -260,6 +261,19 @@ def test_mistakes_are_drawn_from_paths(clothes_on_disk, fitted, monkeypatch):
         np.testing.assert_array_equal(report.mistakes[0].image, expected.images[0])
         matrix = plot_confusion_matrix(fitted, held, y).confusion_matrix
         np.testing.assert_array_equal(matrix, plot_confusion_matrix(fitted, X, y).confusion_matrix)
+
+
+def test_a_report_on_files_holds_none_of_their_images(clothes_on_disk, fitted):
+    paths, X, y = clothes_on_disk
+    wrong = np.where(y == 0, 8, 0)
+    for held in (X, list(map(str, paths)), ImageFiles(paths)):
+        mistakes = evaluate(fitted, held, wrong).mistakes
+        pickled = pickle.dumps(mistakes)
+        again = pickle.loads(pickled)[3]
+        assert (X[again.index].tobytes() in pickled) == (held is X)
+        np.testing.assert_array_equal(again.image, X[again.index])
+        again.image[:] = 0  # a copy
+        np.testing.assert_array_equal(again.image, X[again.index])
 
 
 def test_large_photographs_are_drawn_smaller_in_their_own_proportions(tmp_path, clothes_on_disk):

@@ -1,6 +1,8 @@
 """Figures of merit of a classifier, and every mistake it makes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 
 import numpy as np
@@ -8,7 +10,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from skcnn.inspection._arrays import count_samples
 from skcnn.inspection._classifier import check_probabilities, find_classifier, predict_proba
-from skcnn.inspection._images import as_image, fitted_image_shapes, paths_of, take_samples
+from skcnn.inspection._images import as_image, fitted_image_shapes, paths_of, sample_readers
 from skcnn.inspection._labels import check_labels, check_sample_weight, encode, name_labels
 from skcnn.inspection._mistakes import find_mistakes
 
@@ -33,12 +35,13 @@ class Mistake:
     probabilities : ndarray of shape (n_classes,)
         Probabilities of all classes, in the order of `classes_`.
 
-    image : ndarray of shape (H, W), (H, W, 3), (H, W, 4) or as in `X`
-        A copy of the image, channels last. Flat rows come in the image shape of the classifier if
-        they have that length; samples that are no images come as they are.
-
     path : str or None
         The file of the image, where `X` is :class:`~skcnn.ImageFiles`, or paths.
+
+    image : ndarray of shape (H, W), (H, W, 3), (H, W, 4) or as in `X`
+        A copy of the image, channels last; read only now where `X` is of files, for a report on
+        many to stay small. Flat rows come in the image shape of the classifier if they have that
+        length; samples that are no images come as they are.
 
     See Also
     --------
@@ -50,8 +53,13 @@ class Mistake:
     predicted_label: object
     probability: float
     probabilities: np.ndarray = field(repr=False)
-    image: np.ndarray = field(repr=False)
-    path: str | None = None
+    path: str | None
+    _read_image: Callable[[], np.ndarray] = field(repr=False)
+
+    @property
+    def image(self):
+        """A copy of the image, or what its file holds now."""
+        return self._read_image()
 
 
 class EvaluationReport:
@@ -327,10 +335,10 @@ def evaluate(estimator, X, y, *, sample_weight=None, target_names=None):
             predicted_label=labels[pred_positions[index]],
             probability=float(y_proba[index, pred_positions[index]]),
             probabilities=y_proba[index].copy(),
-            image=_copy_image(sample, shapes),
             path=None if paths is None else paths[index],
+            _read_image=partial(_read_image, read_sample, shapes),
         )
-        for index, sample in zip(indices, take_samples(X, indices), strict=True)
+        for index, read_sample in zip(indices, sample_readers(X, indices), strict=True)
     ]
     return EvaluationReport(
         confusion_matrix=matrix,
@@ -346,8 +354,8 @@ def evaluate(estimator, X, y, *, sample_weight=None, target_names=None):
     )
 
 
-def _copy_image(sample, shapes):
-    """Copy a sample, so that a report neither keeps X alive nor changes with it."""
+def _read_image(read_sample, shapes):
+    sample = read_sample()
     try:
         return as_image(sample, shapes, "evaluate").copy()
     except ValueError:  # rows of a table, or images of many channels, are evaluated all the same

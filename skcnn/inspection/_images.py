@@ -2,6 +2,7 @@
 
 import math
 import os
+from functools import partial
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from skcnn._paths import paths_in
 from skcnn.inspection._arrays import as_numpy
 
 CHANNELS = (1, 3, 4)  # grey, RGB, RGBA
-LONGEST_SIDE = 512  # pixels, to which photographs are reduced: a report may hold many
+LONGEST_SIDE = 512  # pixels, to which photographs are reduced for a screen
 
 
 def take_samples(X, indices):
@@ -23,6 +24,19 @@ def take_samples(X, indices):
     if hasattr(X, "toarray"):
         return list(X[indices].toarray())
     return [_as_array(X[index]) for index in indices]
+
+
+def sample_readers(X, indices):
+    """Return a function for each of the samples of `X` at `indices`, which returns the sample.
+
+    Files are read when it is called; of anything else, it has a copy, and does not keep `X` alive.
+    """
+    if paths_of(X) is None:
+        return [partial(np.asarray, sample.copy()) for sample in take_samples(X, indices)]
+    paths = paths_in(X)
+    if paths is None:
+        return [partial(X.__getitem__, int(index)) for index in indices]
+    return [partial(_read_reduced, paths[index]) for index in indices]
 
 
 def paths_of(X):
