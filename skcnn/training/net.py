@@ -243,7 +243,7 @@ class ImageClassifierNet(NeuralNetClassifier):
             return step
 
         good = LastGoodEpoch()
-        if kept is not None:
+        if kept is not None and n_left > 0:
             good.keep(self)
         try:
             for epoch in range(n_done, n_done + n_left):
