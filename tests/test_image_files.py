@@ -516,6 +516,35 @@ def test_an_image_beyond_the_limit_is_refused_unless_the_limit_is_raised(tmp_pat
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+def test_many_threads_hold_no_more_than_there_is_room_for(tmp_path):
+    Image.new("RGB", (5000, 5000)).save(tmp_path / "large.png", compress_level=1)
+    code = f"""
+        from pathlib import Path
+        from skcnn import ImageFiles
+        from skcnn.images import _cache, _decoding
+
+        def peak():
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith("VmHWM"))
+
+        _cache._n_cores = lambda: 6
+        _decoding._decoded_at_once = _decoding._Room(5000**2)  # one image, of 100 MB in Pillow
+        path = {str(tmp_path / "large.png")!r}
+        images = [ImageFiles([path] * n, image_size=8) for n in (1, 8)]
+        before = peak()
+        images[0].decode()
+        one = peak()
+        images[1].decode()
+        print(one - before, peak() - before)
+    """
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    one, many = map(float, done.stdout.split())
+    assert 90 < one < many < 1.5 * one
+
+
 def test_a_bomb_takes_no_memory(tmp_path):
     (tmp_path / "bomb.png").write_bytes(png(50_000, 50_000, 8, 2, bytes(10**7)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import stat
@@ -23,6 +24,9 @@ _TIFF_SIZE = (256, 257)  # tags of width and height
 # JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, as long as it stays this much larger than
 # what it is then resized to.
 _DRAFT_MARGIN = 2
+# Of a block of memory this large, the C library gives back to the system what is freed. Of smaller
+# ones it may keep all that a thread ever had, for this thread: an image for each of many.
+_BLOCK_BYTES = 1 << 27
 
 _pillow_limit = threading.Lock()
 
@@ -114,6 +118,7 @@ def decode_image(path: str, stamp: tuple[int, int], recipe: Recipe) -> tuple[np.
     """
     from PIL import ImageOps
 
+    _let_pillow_give_memory_back()
     with open(path, "rb") as file:
         if _stamp(os.fstat(file.fileno())) != tuple(stamp):
             raise ValueError("it has changed since the ImageFiles was made: make a new one")
@@ -126,8 +131,9 @@ def decode_image(path: str, stamp: tuple[int, int], recipe: Recipe) -> tuple[np.
             with _decoded_at_once.room_for(n_pixels), _without_pillow_limit(if_larger=n_pixels):
                 image.load()
                 ImageOps.exif_transpose(image, in_place=True)
-                pixels = _resized(_converted(image, image.format, recipe.mode), recipe)
-                return np.asarray(pixels), is_animated
+                pixels = np.asarray(_resized(_converted(image, image.format, recipe.mode), recipe))
+                image.close()  # before another image may take its room
+                return pixels, is_animated
 
 
 def reason_of(error: Exception) -> str:
@@ -143,6 +149,14 @@ def reason_of(error: Exception) -> str:
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
+
+
+@functools.cache  # for this process
+def _let_pillow_give_memory_back() -> None:
+    from PIL import Image
+
+    with contextlib.suppress(AttributeError):  # Pillow promises no such functions
+        Image.core.set_block_size(max(_BLOCK_BYTES, Image.core.get_block_size()))
 
 
 @contextlib.contextmanager
