@@ -23,6 +23,7 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -135,7 +136,7 @@ def mutated_bytes(data: bytes, rng: random.Random) -> bytes:
 
 def mutated_values(tree: object, rng: random.Random) -> object:
     """Replace, remove, double or exchange one value in what JSON can say."""
-    places = list(_places(tree))
+    places = _places(tree)
     if not places:
         return rng.choice(STRANGE)
     holder, key = rng.choice(places)
@@ -154,14 +155,18 @@ def mutated_values(tree: object, rng: random.Random) -> object:
     return tree
 
 
-def _places(tree: object):
-    if isinstance(tree, dict):
-        items = list(tree.items())
-    else:
-        items = list(enumerate(tree)) if isinstance(tree, list) else []
-    for key, value in items:
-        yield tree, key
-        yield from _places(value)
+def _places(tree: object) -> list[tuple[Any, Any]]:
+    """Every dict and list in what JSON can say, with each of its keys."""
+    places, holders = [], [tree]
+    while holders:
+        holder = holders.pop()
+        if isinstance(holder, dict):
+            places += [(holder, key) for key in holder]
+            holders += holder.values()
+        elif isinstance(holder, list):
+            places += [(holder, key) for key in range(len(holder))]
+            holders += holder
+    return places
 
 
 class Target:
@@ -266,7 +271,7 @@ def main() -> None:
                 f"-seed={options.seed}",
                 "-max_len=65536",
                 "-rss_limit_mb=2048",
-                "-timeout=60",
+                "-timeout=600",  # seconds: of a machine that may be busy with other work
                 str(corpus),
             ],
             test_one,
