@@ -4,7 +4,7 @@ The images are small and made here: three stripes, whose colours are the digits 
 is measured is that 1,000 folders go all the way, and how long each command takes. Ends with an
 error if a class is missing on the way, or if nothing was learned. Not a test: it takes minutes.
 
-    python tests/stress/imagenet_layout.py [--classes 1000] [--images 20] [--epochs 8]
+    python tests/stress/imagenet_layout.py [--classes 1000] [--images 20] [--epochs 3]
 """
 
 import argparse
@@ -57,7 +57,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--images", type=int, default=20, help="of each class to train on")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--folder", help="where to write the images; default: a temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
