@@ -14,7 +14,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skcnn._files import write_whole
+from skcnn._files import checked_target, naming_the_file, write_whole
 from skcnn._version import __version__
 from skcnn.images import ImageLayout
 from skcnn.training.net import ImageClassifierNet, main_output
@@ -60,12 +60,13 @@ class ExportedNetwork:
             If `fit` was not called.
         ImportError
             If the extra ``skcnn[onnx]`` is not installed.
-        FileNotFoundError
-            If the folder does not exist.
-        IsADirectoryError
-            If `path` is a folder.
+        TypeError
+            If `path` is no path.
+        OSError
+            If `path` is a folder, or in none that exists, or the file cannot be written.
         ValueError
-            If the network cannot be expressed in ONNX, or the model gives other probabilities.
+            If the network cannot be expressed in ONNX, or not for any number of images, or the
+            model gives other probabilities.
 
         Examples
         --------
@@ -84,7 +85,7 @@ class ExportedNetwork:
         True
         """
         check_is_fitted(self, "net_")
-        path = _checked_path(path)
+        path = checked_target(path, "export_onnx")
         onnx, onnxruntime = _import_onnx()
         is_uint8 = self._pixel_range.is_uint8
         graph = _RawToProbabilities(self.net_, self._layout, is_uint8, mirrored=self.tta).eval()
@@ -102,15 +103,23 @@ class ExportedNetwork:
                 "that ONNX does not have."
             ) from error
         for n in _TRIED:
-            (found,) = session.run(None, {"images": images[:n]})
+            try:
+                (found,) = session.run(None, {"images": images[:n]})
+            except Exception as error:  # of onnxruntime, whose classes have no public names
+                raise ValueError(
+                    f"The network of {self._name} must take any number of images to be exported; "
+                    f"got {type(self.module_).__name__}, whose model takes no {n}: "
+                    f"{_first_line(error)}. Do not make a constant of the size of a batch."
+                ) from error
             difference = np.abs(found - self.predict_proba(images[:n])).max()
             if not difference <= _TOLERANCE:
                 raise ValueError(
                     f"The network of {self._name} must give the same probabilities in ONNX, to "
                     f"{_TOLERANCE:g}; got a difference of {difference:.2g} for {n} images instead. "
-                    "A layer that draws random numbers, or looks at its batch as a whole, does so."
+                    "Layers that draw random numbers, or look at their batch as a whole, do so."
                 )
-        write_whole(path, content)
+        with naming_the_file(path):
+            write_whole(path, content)
         return path
 
     def _random_images(self, n: int, is_uint8: bool) -> np.ndarray:
@@ -124,7 +133,7 @@ class ExportedNetwork:
 
     def _metadata(self) -> dict[str, str]:
         return {
-            "classes": json.dumps(self.classes_.tolist(), ensure_ascii=False, default=str),
+            "classes": json.dumps(self.classes_.tolist(), default=str),
             "image_shape": json.dumps(self.image_shape_),
             "skcnn_version": __version__,
         }
@@ -164,21 +173,6 @@ class _RawToProbabilities(nn.Module):
         if self.mirrored:
             logits = (logits + main_output(self.network(x.flip(-1)))) / 2
         return logits.softmax(1)
-
-
-def _checked_path(path: str | PathLike) -> Path:
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(
-            f"The 'path' parameter of export_onnx must be a file; got {str(path)!r} instead, which "
-            "is a folder. Name a file in it, such as model.onnx."
-        )
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            "The 'path' parameter of export_onnx must be a file in a folder that exists; got "
-            f"{str(path)!r} instead. Make the folder first: {str(path.parent)!r}."
-        )
-    return path
 
 
 def _import_onnx() -> tuple[Any, Any]:

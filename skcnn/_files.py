@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 import secrets
@@ -17,16 +18,70 @@ _SUFFIX = ".partial"
 _LONGEST_BEGINNING = 200  # bytes of the kind and the checksum
 # A process that was killed leaves its unfinished file behind; one that writes takes less than this.
 _OLDEST_PARTIAL = 3600  # seconds
+_LONGEST_NAME = 200  # bytes of the name of a file, of the 255 that it may have, to add a suffix to
 
 
 class DamagedFileError(ValueError):
     """The file is not what was written."""
 
 
+def checked_target(path: str | os.PathLike, owner: str) -> Path:
+    """Path of a file that can be written, or replaced.
+
+    Parameters
+    ----------
+    path : str or path-like
+    owner : str
+        Method whose parameter it is.
+
+    Raises
+    ------
+    TypeError
+        If it is no path.
+    ValueError
+        If no file may have that name.
+    OSError
+        If something else is there, or there is no such folder.
+    """
+    must_be = f"The 'path' parameter of {owner} must be the path of a file"
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise TypeError(f"{must_be}; got {path!r} instead.")
+    path = Path(path)
+    if "\0" in str(path):
+        raise ValueError(f"{must_be}; got {str(path)!r} instead, which has a null character.")
+    if path.exists() and not path.is_file():
+        error = IsADirectoryError if path.is_dir() else OSError
+        raise error(
+            f"{must_be}; got {str(path)!r} instead, where something else is. Add the name of a "
+            "file."
+        )
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            f"{must_be} in a folder that exists; got {str(path)!r} instead. Make the folder first: "
+            f"{str(path.parent)!r}."
+        )
+    return path
+
+
+@contextlib.contextmanager
+def naming_the_file(path: Path) -> Iterator[None]:
+    """Let an OSError of the block say that this file could not be written, and what remains."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"The file could not be written ({error.strerror or error}); what was there before "
+            "still is. See to the disk, or name another file",
+            str(path),
+        ) from error
+
+
 def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     """Write `parts`, one after the other, so that `path` is at any time the old file or the new.
 
-    Where there is a file already, the new one has its permissions; a link stays a link.
+    Where there is a file already, the new one has its permissions; a link stays a link. What a
+    writer of the same file left, when it was killed, is removed.
 
     Parameters
     ----------
@@ -35,7 +90,10 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     *parts : bytes-like
     """
     path = Path(os.path.realpath(path))
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}")
+    # No longer than names may be.
+    begun = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
+    remove_partial_files(path.parent, f"{glob.escape(begun)}.*-*")
+    unfinished = path.with_name(f"{begun}.{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}")
     try:
         with open(unfinished, "xb") as file:
             file.writelines(parts)

@@ -66,10 +66,13 @@ def write_model(path: Path, description: dict[str, Any], tensors: Mapping[str, T
 
     Raises
     ------
+    ValueError
+        If the description is more than can be read again.
     OSError
         If the file cannot be written.
     """
-    header: dict[str, Any] = {"__metadata__": {_MEMBER: to_text(encode(description))}}
+    metadata = {_MEMBER: to_text(encode(description))}
+    header: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name, tensor in tensors.items():
         start, end = end, end + tensor.numel() * tensor.element_size()
@@ -79,6 +82,14 @@ def write_model(path: Path, description: dict[str, Any], tensors: Mapping[str, T
             "data_offsets": [start, end],
         }
     text = json.dumps(header, separators=(",", ":")).encode()
+    try:
+        _parsed(_text(text))
+        _description(metadata)
+    except DamagedFileError as error:
+        raise ValueError(
+            f"The file would be refused when it is loaded: {error}. Keep less in the history and "
+            "the parameters, or fit on shorter labels."
+        ) from error
     text += b" " * (-len(text) % 8)
     data = (_bytes_of(tensor) for tensor in tensors.values())
     write_sealed(path, f"{_KIND} {_VERSION}", len(text).to_bytes(8, "little"), text, *data)
@@ -184,7 +195,8 @@ def _description(metadata: Any) -> dict[str, Any]:
     if not isinstance(text, str):
         raise DamagedFileError("it does not say what model it holds")
     try:
-        description = decode(_parsed(_text(text.encode(errors="surrogatepass"))))
+        parsed = _parsed(_text(text.encode(errors="surrogatepass")))
+        description = decode(parsed, len(text))
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(f"what it says of its model cannot be read: {error}") from error
     if not isinstance(description, dict):

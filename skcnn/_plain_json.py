@@ -21,7 +21,9 @@ from torch.optim import lr_scheduler
 
 # Commas and brackets: what makes a short text many objects. So many took up to 192 MB.
 _MOST_VALUES = 2_000_000
-_LARGEST_ARRAY = 1 << 26  # bytes, which a type may need for a short text
+# Bytes of all arrays together, for each character of the text and besides: a type may ask for any
+# number of them for one short string.
+_ARRAY_BYTES = (16, 1 << 20)
 _LARGEST_INTEGER = 1 << 64
 
 _NONFINITE = ("nan", "inf", "-inf")
@@ -50,16 +52,8 @@ _NAMES = {value: name for name, value in CLASSES.items()}
 
 
 def to_text(value: Any) -> str:
-    """JSON text, in ASCII, of what `encode` made.
-
-    Raises
-    ------
-    ValueError
-        If it is more than `from_text` would read.
-    """
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    _check_size(text)
-    return text
+    """JSON text, in ASCII, of what `encode` made."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def from_text(text: str) -> Any:
@@ -71,7 +65,9 @@ def from_text(text: str) -> Any:
         If it is no JSON, has a name twice or numbers beyond those of `encode`, is nested too
         deeply, or has too many values.
     """
-    _check_size(text)
+    n_values = sum(map(text.count, ",[{"))
+    if n_values > _MOST_VALUES:
+        raise ValueError(f"it has {n_values} values, where {_MOST_VALUES} are the most")
     try:
         return json.loads(
             text,
@@ -121,40 +117,28 @@ def encode(value: Any) -> Any:
     raise TypeError(f"{kind.__name__} is no plain value")
 
 
-def decode(value: Any) -> Any:
+def decode(value: Any, n_characters: int) -> Any:
     """Give the value of which `encode` made `value`.
+
+    Parameters
+    ----------
+    value : object
+    n_characters : int
+        Length of its text, by which memory is bounded.
 
     Raises
     ------
     ValueError
-        If `encode` makes no such thing.
+        If `encode` makes no such thing, or it takes far more memory than its text.
     """
-    if isinstance(value, list):
-        return [decode(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    tag = next(iter(value), "")
-    if not tag.startswith("$"):
-        return {name: decode(item) for name, item in value.items()}
-    if len(value) > 1 or tag not in _DECODERS:
-        raise ValueError(f"it has {'more beside ' * (len(value) > 1)}{tag!r:.40}")
-    try:
-        return _DECODERS[tag](value[tag])
-    except (TypeError, ArithmeticError, RuntimeError, AttributeError, LookupError) as error:
-        raise ValueError(f"its {tag!r} is none: {error!s:.80}") from error
+    per_character, besides = _ARRAY_BYTES
+    return _Decoder(per_character * n_characters + besides).decode(value)
 
 
 def _encode_dict(value: dict) -> dict:
     if all(type(name) is str and not name.startswith("$") for name in value):
         return {name: encode(item) for name, item in value.items()}
     return {"$dict": [[encode(name), encode(item)] for name, item in value.items()]}
-
-
-def _decode_dict(pairs: list) -> dict:
-    decoded = {decode(name): decode(item) for name, item in pairs}
-    if len(decoded) < len(pairs):
-        raise ValueError("a key is there twice")
-    return decoded
 
 
 def _encode_array(array: np.ndarray) -> list:
@@ -169,43 +153,77 @@ def _encode_array(array: np.ndarray) -> list:
     return [kind, list(array.shape), [encode(item) for item in items.ravel().tolist()]]
 
 
-def _decode_array(parts: list) -> np.ndarray:
-    kind, shape, items = parts
-    if kind != "|O" and not _ARRAYS.fullmatch(kind):
-        raise ValueError(f"there is no type {kind!r:.40}")
-    dtype = np.dtype(kind)
-    if any(type(n) is not int or n < 0 for n in shape) or math.prod(shape) != len(items):
-        raise ValueError(f"shape {shape!s:.40} does not go with {len(items)} items")
-    if dtype.itemsize * len(items) > _LARGEST_ARRAY:
-        raise ValueError(f"{len(items)} items of type {kind} are too many")
-    of_json = {"b": bool, "f": float, "U": str, "O": str}.get(dtype.kind, int)
-    items = [decode(item) for item in items]
-    if not all(type(item) is of_json for item in items):
-        raise ValueError(f"items of type {kind} must be of type {of_json.__name__}")
-    stored = np.dtype(f"{kind[0]}i8") if dtype.kind in "mM" else dtype
-    array = np.array(items, dtype=stored)
-    if array.tolist() != items and dtype.kind != "f":
-        raise ValueError(f"its items do not fit into the type {kind}")
-    return array.view(dtype).reshape(shape)
+class _Decoder:
+    """Gives values, of which arrays may have so many bytes together."""
+
+    def __init__(self, n_bytes: int):
+        self.n_bytes = n_bytes
+
+    def decode(self, value: Any) -> Any:
+        """Give the value of which `encode` made this one."""
+        if isinstance(value, list):
+            return [self.decode(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        tag = next(iter(value), "")
+        if not tag.startswith("$"):
+            return {name: self.decode(item) for name, item in value.items()}
+        if len(value) > 1 or tag not in _DECODERS:
+            raise ValueError(f"it has {'more beside ' * (len(value) > 1)}{tag!r:.40}")
+        try:
+            return _DECODERS[tag](self, value[tag])
+        except (TypeError, ArithmeticError, RuntimeError, AttributeError, LookupError) as error:
+            raise ValueError(f"its {tag!r} is none: {error!s:.80}") from error
+
+    def pairs(self, pairs: list) -> dict:
+        """Give a dict of keys of any type."""
+        decoded = {self.decode(name): self.decode(item) for name, item in pairs}
+        if len(decoded) < len(pairs):
+            raise ValueError("a key is there twice")
+        return decoded
+
+    def array(self, parts: list) -> np.ndarray:
+        """Give an array of a type, a shape, and items."""
+        kind, shape, items = parts
+        if kind != "|O" and not _ARRAYS.fullmatch(kind):
+            raise ValueError(f"there is no type {kind!r:.40}")
+        dtype = np.dtype(kind)
+        if any(type(n) is not int or n < 0 for n in shape) or math.prod(shape) != len(items):
+            raise ValueError(f"shape {shape!s:.40} does not go with {len(items)} items")
+        self.n_bytes -= dtype.itemsize * len(items)
+        if self.n_bytes < 0:
+            raise ValueError(
+                f"arrays, the last one of {len(items)} items of type {kind}, take far more memory "
+                "than their text"
+            )
+        of_json = {"b": bool, "f": float, "U": str, "O": str}.get(dtype.kind, int)
+        items = [self.decode(item) for item in items]
+        if not all(type(item) is of_json for item in items):
+            raise ValueError(f"items of type {kind} must be of type {of_json.__name__}")
+        stored = np.dtype(f"{kind[0]}i8") if dtype.kind in "mM" else dtype
+        array = np.array(items, dtype=stored)
+        if array.tolist() != items and dtype.kind != "f":
+            raise ValueError(f"its items do not fit into the type {kind}")
+        return array.view(dtype).reshape(shape)
+
+    def partial(self, parts: list) -> functools.partial:
+        """Give a partial call of a class."""
+        func, args, keywords = map(self.decode, parts)
+        if not inspect.isclass(func):
+            raise ValueError("it calls no class")
+        return functools.partial(func, *args, **keywords)
 
 
-def _one_of(table: dict[str, Any]) -> Callable[[str], Any]:
-    return lambda name: table[name]
+def _one_of(table: dict[str, Any]) -> Callable[[_Decoder, str], Any]:
+    return lambda decoder, name: table[name]
 
 
-def _decode_partial(parts: list) -> functools.partial:
-    func, args, keywords = map(decode, parts)
-    if not inspect.isclass(func):
-        raise ValueError("it calls no class")
-    return functools.partial(func, *args, **keywords)
-
-
-_DECODERS: dict[str, Callable[[Any], Any]] = {
+_DECODERS: dict[str, Callable[[_Decoder, Any], Any]] = {
     "$float": _one_of({name: float(name) for name in _NONFINITE}),
-    "$tuple": lambda items: tuple(decode(item) for item in items),
-    "$dict": _decode_dict,
-    "$array": _decode_array,
-    "$scalar": lambda parts: _decode_array(parts)[()],
+    "$tuple": lambda decoder, items: tuple(map(decoder.decode, items)),
+    "$dict": _Decoder.pairs,
+    "$array": _Decoder.array,
+    "$scalar": lambda decoder, parts: decoder.array(parts)[()],
     "$dtype": _one_of(
         {
             name: value
@@ -213,16 +231,10 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
             if isinstance(value, torch.dtype) and str(value) == f"torch.{name}"
         }
     ),
-    "$device": torch.device,
+    "$device": lambda decoder, name: torch.device(name),
     "$class": _one_of(CLASSES),
-    "$partial": _decode_partial,
+    "$partial": _Decoder.partial,
 }
-
-
-def _check_size(text: str) -> None:
-    n_values = sum(map(text.count, ",[{"))
-    if n_values > _MOST_VALUES:
-        raise ValueError(f"it has {n_values} values, where {_MOST_VALUES} are the most")
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -68,7 +68,8 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         NotFittedError
             If `fit` was not called.
         ValueError
-            If the images are of another shape than those of `fit`, or not finite.
+            If the images are of another shape than those of `fit`, or not finite, or the network
+            gives NaN or infinity for one.
         """
         best = self._logits(X).argmax(axis=1)
         return self.classes_[best]
@@ -94,7 +95,8 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         NotFittedError
             If `fit` was not called.
         ValueError
-            If the images are of another shape than those of `fit`, or not finite.
+            If the images are of another shape than those of `fit`, or not finite, or the network
+            gives NaN or infinity for one.
         """
         return softmax(self._logits(X), axis=1)
 
@@ -116,7 +118,8 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         NotFittedError
             If `fit` was not called.
         ValueError
-            If the images are of another shape than those of `fit`, or not finite.
+            If the images are of another shape than those of `fit`, or not finite, or the network
+            gives NaN or infinity for one.
         """
         return log_softmax(self._logits(X), axis=1)
 
@@ -142,7 +145,8 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         NotFittedError
             If `fit` was not called.
         ValueError
-            If the images are of another shape than those of `fit`, or not finite.
+            If the images are of another shape than those of `fit`, or not finite, or the network
+            gives NaN or infinity for one.
         """
         y = dataset_labels(X) if y is None and is_dataset(X) else y
         return super().score(X, detached(y), sample_weight)
@@ -180,7 +184,16 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "net_")
         logits = partial(self.net_.logits, mirrored=self.tta)
-        return self._forward(X, logits).astype(np.float64)
+        logits = self._forward(X, logits).astype(np.float64)
+        largest = logits.max(axis=1)
+        if not np.isfinite(largest).all():
+            row = int(np.argmin(np.isfinite(largest)))
+            raise ValueError(
+                f"The network of {self._name} must give finite logits; got {largest[row]} for "
+                f"X[{row}] instead. Its weights are not finite, or the pixels too large for them: "
+                "fit it anew, or look at X."
+            )
+        return logits
 
     def _forward(
         self, X: Any, forward: Callable[[Iterable[Tensor]], Iterator[Tensor]]

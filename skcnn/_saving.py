@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from skcnn._files import checked_target, naming_the_file
 from skcnn._model_file import ModelFile, write_model
 from skcnn._plain_json import encode
 from skcnn._saved_network import (
@@ -91,10 +91,11 @@ class SavedClassifier:
             If parameters come back as their defaults, or other attributes not at all.
         """
         check_is_fitted(self, "net_")
-        path = _checked_path(path)
+        path = checked_target(path, "save")
         self._check_parameters()
         tensors = tensors_of(self.module_, self._name)
-        write_model(path, self._description(), tensors)
+        with naming_the_file(path):
+            write_model(path, self._description(), tensors)
 
     # To a file --------------------------------------------------------------------------------
 
@@ -112,10 +113,16 @@ class SavedClassifier:
         lost += [f"history_[...][{name!r}]" for name in unkept]
         lost += sorted(set(vars(self)) - self._known())
         if lost:
+            of_network = ""
+            if "module_params" in lost:
+                of_network = (
+                    " It will be loaded only with an instance of its network, made with the same "
+                    "module_params: skcnn.load(path, module=...)."
+                )
             warn_caller(
                 f"The file of this {self._name} cannot hold {', '.join(lost)}. Parameters come "
                 "back as their defaults, other attributes not at all; predictions are the same. "
-                "Set them again after skcnn.load, or pickle the classifier.",
+                f"Set them again after skcnn.load, or pickle the classifier.{of_network}",
                 UnsavedParameterWarning,
             )
         _, *statistics = self.net_.preprocessing.args
@@ -171,7 +178,7 @@ class SavedClassifier:
             If the file does not describe one, or not with this `module`.
         """
         values = _checked_description(saved.description)
-        given = _checked_module(module, values["needs_module"])
+        given = _checked_module(module, values["needs_module"], values["unsaved"])
         fitted = cls._with_params({**values["fitted_params"], **given})
         clf = cls._with_params({**values["params"], **given})
         if values["unsaved"]:
@@ -285,7 +292,7 @@ def _kept(params: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def _is_place(name: str, value: Any) -> bool:
     """Whether a parameter says where to read or write, which no file of a stranger must do."""
     if name == "weights":
-        return isinstance(value, str) and is_path(value)
+        return isinstance(value, str | os.PathLike) and is_path(value)
     return name in ("checkpoint_dir", "memory") and value is not None
 
 
@@ -318,28 +325,17 @@ def _checked_classes(classes: np.ndarray) -> np.ndarray:
     return classes
 
 
-def _checked_path(path: str | os.PathLike) -> Path:
-    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise TypeError(f"The 'path' parameter must be the path of a file; got {path!r} instead.")
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise OSError(
-            f"The 'path' parameter must be the path of a file; got {str(path)!r} instead, where "
-            "something else is. Add the name of a file."
-        )
-    if not path.parent.is_dir():
-        raise FileNotFoundError(
-            f"The 'path' parameter must be in a folder that exists; got {str(path)!r} instead. "
-            "Make the folder first."
-        )
-    return path
-
-
 # What a file says ----------------------------------------------------------------------------
 
 
-def _checked_module(module: Any, needed: str | None) -> dict[str, Any]:
+def _checked_module(module: Any, needed: str | None, unsaved: list[str]) -> dict[str, Any]:
     """Parameters for a network that is the user's."""
+    if "module_params" in unsaved and not isinstance(module, nn.Module):
+        raise ValueError(
+            "its network was made with 'module_params' that no file can hold, and others may make "
+            "another network of the same tensors. Give an instance made with the same: "
+            "skcnn.load(path, module=Network(...))"
+        )
     if module is None and needed is not None:
         raise ValueError(
             f"its network is made by {needed!r:.80}, which is not in the file, as no code is. Give "
@@ -365,6 +361,12 @@ def _checked_description(description: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"what it says of {name!r} is wrong: {description[name]!r:.80}")
     network, (row_shape, shape, _) = description["network"], description["layout"]
     statistics = description["statistics"] or ()
+    if statistics and not (np.isfinite(statistics).all() and statistics[1].min() > 0):
+        raise ValueError("what it says of 'statistics' is no finite mean and positive spread")
+    for of in ("params", "fitted_params"):
+        for name, value in description[of].items():
+            if _is_place(name, value):
+                raise ValueError(f"its {name!r} names a place, {value!r:.80}, as no file may")
     n_classes = len(description["classes"])
     if (
         math.prod(row_shape) != math.prod(shape)

@@ -57,6 +57,8 @@ def load(
 
     Raises
     ------
+    TypeError
+        If `path` is none.
     OSError
         If the file cannot be read.
     ModelFileError
@@ -84,6 +86,8 @@ def load(
     >>> bool((loaded.predict_proba(X[:5]) == clf.predict_proba(X[:5])).all())
     True
     """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"The 'path' parameter of load must be a path; got {path!r} instead.")
     if device is not None:
         resolve_device(device, "skcnn.load")
     with open_model(path) as saved:

@@ -3,6 +3,7 @@
 import errno
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -317,6 +318,36 @@ def test_whichever_write_fails_raises_and_leaves_a_checkpoint_to_go_on_from(
     assert n_failures == 16
     assert disk.n == 1  # as many steps as failures, and not one more
     assert content(fit, X) == reference
+
+
+class Does(Callback):
+    """Calls a function after the third epoch."""
+
+    changes_fit = False  # it need not have a name
+
+    def __init__(self, function):
+        self.function = function
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 3:
+            self.function()
+
+
+def test_a_relative_folder_is_the_same_wherever_a_callback_goes(
+    clothes, tmp_path, every_epoch, monkeypatch
+):
+    (tmp_path / "begin").mkdir()
+    monkeypatch.chdir(tmp_path / "begin")
+    quick(checkpoint_dir="run", callbacks=[Does(lambda: os.chdir(tmp_path))]).fit(*clothes)
+    assert files(tmp_path / "begin" / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_gone_is_called_so(clothes, tmp_path, every_epoch):
+    folder = tmp_path / "run"
+    removes = Does(lambda: shutil.rmtree(folder))
+    error = failure_of(quick(checkpoint_dir=folder, callbacks=[removes]), *clothes)
+    assert "The one before is gone" in str(error)
 
 
 @pytest.mark.filterwarnings("ignore::skcnn.exceptions.UnusedEntryWarning")  # each file has one

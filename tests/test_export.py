@@ -97,11 +97,41 @@ def clf(clothes):
 def test_bad_paths(clf, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"'path' parameter of export_onnx.*Make the fold"):
         clf.export_onnx(tmp_path / "nowhere" / "model.onnx")
-    with pytest.raises(IsADirectoryError, match="'path' parameter of export_onnx must be a file"):
+    with pytest.raises(
+        IsADirectoryError, match="'path' parameter of export_onnx must be the path of"
+    ):
         clf.export_onnx(tmp_path)
     with pytest.raises(NotFittedError):
         CNNClassifier(module=linear).export_onnx(tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+class OfOneBatch(nn.Module):
+    """Makes a constant of the size of the batch that it is traced with."""
+
+    def __init__(self, in_channels=1, n_classes=10):
+        super().__init__()
+        self.linear = nn.Linear(784, n_classes)
+
+    def forward(self, x):
+        return self.linear(x.flatten(1)) + torch.zeros(int(x.shape[0]), 1)
+
+
+def test_a_network_of_one_size_of_batch_is_refused(clothes, tmp_path):
+    X, y = clothes
+    clf = fitted(CNNClassifier(module=OfOneBatch), X[:40], y[:40])
+    with pytest.raises(ValueError, match="must take any number of images|can express"):
+        clf.export_onnx(tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_may_be_any_text(clothes, tmp_path):
+    X, y = clothes
+    labels = np.array(["\ud800", "é"], object)[y[:40] % 2]
+    clf = fitted(CNNClassifier(module=linear), X[:40], labels)
+    session = onnxruntime.InferenceSession(clf.export_onnx(tmp_path / "model.onnx"))
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == clf.classes_.tolist()
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])

@@ -47,6 +47,7 @@ ALLOWED = {
     "_saved_network": ({"_model_file", "training"}, {"torch"}, set()),
     "_saving": (
         {
+            "_files",
             "_model_file",
             "_plain_json",
             "_saved_network",

@@ -169,6 +169,17 @@ def test_weights_that_are_only_huge_are_none_that_diverged(clothes):
     assert np.isfinite(fit.predict_proba(clothes[0])).all()
 
 
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_network_that_gives_no_numbers_is_an_error(clothes, method, value):
+    X, y = clothes
+    fit = quick(max_epochs=1).fit(X, y)
+    with torch.no_grad():
+        fit.module_.get_parameter([*dict(fit.module_.named_parameters())][-1])[0] = value
+    with pytest.raises(ValueError, match=r"finite logits; got (nan|inf) for X\[0\]"):
+        getattr(fit, method)(X)
+
+
 class TooLarge(nn.Sequential):
     """Overflows on images that no training image is like."""
 

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import random
+import resource
 import stat
 import subprocess
 import sys
@@ -432,6 +433,27 @@ def test_parameters_of_a_network_may_be_layers_of_torch(images, tmp_path):
     assert same_bytes(again, clf, images[0])
 
 
+class Activated(nn.Sequential):
+    """Has the same tensors with any activation."""
+
+    def __init__(self, n_classes, activation=None):
+        super().__init__(nn.Flatten(), activation or nn.ReLU(), nn.LazyLinear(n_classes))
+        self[2](torch.zeros(1, 28 * 28))
+
+
+def test_a_network_of_parameters_that_no_file_holds_needs_an_instance(images, tmp_path):
+    X, y = images
+    clf = CNNClassifier(**TRAINING, module=Activated, module_params={"activation": nn.Tanh()})
+    clf.fit(X, y)
+    with pytest.warns(UnsavedParameterWarning, match=r"an instance .* same module_params"):
+        clf.save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match="'module_params' that no file can hold"):
+        skcnn.load(tmp_path / "model", module=Activated)
+    with pytest.warns(UnsavedParameterWarning):
+        again = skcnn.load(tmp_path / "model", module=Activated(2, nn.Tanh()))
+    assert same_bytes(again, clf, X)
+
+
 def test_a_module_that_is_missing_wrong_or_not_needed_is_an_error(images, tiny, tmp_path):
     path = tmp_path / "model.skcnn"
     clf = CNNClassifier(**TRAINING, module=make_net, module_params={"width": 3}).fit(*images)
@@ -474,6 +496,52 @@ def test_a_file_is_replaced_whole_or_not_at_all(tiny, tmp_path, monkeypatch):
     assert skcnn.load(os.fspath(path)).hidden_units == 4
 
 
+def test_a_full_disk_is_an_error_that_names_the_file(tiny, tmp_path):
+    path = tmp_path / "model"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match=r"could not be written \(File too large\)") as failure:
+            tiny.save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert failure.value.filename == str(path)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_file_of_the_name(tiny, tmp_path):
+    for name in ("model.1-ab.partial", "model.2-cd.partial", "another.1-ab.partial"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    os.utime(tmp_path / "model.2-cd.partial")  # of one that writes now
+    tiny.save(tmp_path / "model")
+    left = {"model", "model.2-cd.partial", "another.1-ab.partial"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+
+
+def test_names_may_be_as_long_as_they_may(tiny, tmp_path):
+    tiny.save(tmp_path / ("é" * 127))
+    assert skcnn.load(tmp_path / ("é" * 127)).hidden_units == 4
+
+
+def test_what_could_not_be_loaded_is_not_written(images, tiny, tmp_path):
+    X, y = images
+    labels = np.array(["a" * 10**5, *map(str, range(1, len(y)))])  # 0.4 MB, each of them
+    wide = VGGClassifier(**TRAINING, **TINY, image_size=2).fit(X, labels)
+    wordy = pickle.loads(pickle.dumps(tiny))
+    wordy.history_[0]["values"] = [0] * 1_999_990
+    for clf in (wide, wordy):
+        with pytest.raises(ValueError, match="would be refused when it is loaded: .* Keep less"):
+            clf.save(tmp_path / "model")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_path_of_another_type_is_named():
+    for path in (None, 3, b"model"):
+        with pytest.raises(TypeError, match="'path' parameter of load must be a path; got"):
+            skcnn.load(path)
+
+
 def test_links_and_permissions_stay(tiny, tmp_path):
     (tmp_path / "folder").mkdir()
     path, link = tmp_path / "folder" / "model.skcnn", tmp_path / "link"
@@ -493,8 +561,9 @@ def test_links_and_permissions_stay(tiny, tmp_path):
     [
         (".", OSError, "where something else is. Add the name of a file"),
         ("pipe", OSError, "where something else is"),
-        ("nowhere/model.skcnn", FileNotFoundError, "must be in a folder that exists; got 'nowhere"),
-        ("", TypeError, "'path' parameter must be the path of a file; got ''"),
+        ("nowhere/model.skcnn", FileNotFoundError, "in a folder that exists; got 'nowhere"),
+        ("", TypeError, "'path' parameter of save must be the path of a file; got ''"),
+        ("a\0b", ValueError, "null character"),
         (None, TypeError, "must be the path of a file; got None"),
         (b"model", TypeError, "must be the path of a file"),
     ],
@@ -552,7 +621,10 @@ def test_the_file_of_version_1_loads_for_ever():
     schedule = clf.lr_schedule
     assert (schedule.func, schedule.keywords) == (StepLR, {"step_size": 4})
     clf.set_params(lr_schedule="cosine")
-    assert clf.get_params() == {**VGGClassifier().get_params(), **decode(expected["params"])}
+    assert clf.get_params() == {
+        **VGGClassifier().get_params(),
+        **decode(expected["params"], 10_000),
+    }
 
 
 def test_other_versions_are_named(tiny_file, tmp_path):
@@ -728,6 +800,15 @@ HOSTILE = {
     "wide labels": lambda file, bad: with_values(
         file, classes={"$array": ["<U500000000", [2], ["a", "b"]]}
     ),
+    "wide values": lambda file, bad: with_values(
+        file, history=[{"a": {"$array": ["<U4000000", [1], ["a"]]}}] * 9
+    ),
+    "folder to write to": lambda file, bad: with_param(file, "memory", "folder"),
+    "folder of checkpoints": lambda file, bad: with_param(file, "checkpoint_dir", "folder"),
+    "file of weights": lambda file, bad: with_param(file, "weights", "/folder/pickle"),
+    "no spread": lambda file, bad: with_values(
+        file, statistics={"$tuple": [{"$array": ["<f8", [1], [value]]} for value in (0.5, 0.0)]}
+    ),
     "labels without items": lambda file, bad: with_values(
         file, classes={"$array": ["<i8", [2**40], []]}
     ),
@@ -848,7 +929,8 @@ VALUES = [
 
 @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
 def test_values_come_back_as_they_were(value):
-    again = decode(from_text(to_text(encode(value))))
+    text = to_text(encode(value))
+    again = decode(from_text(text), len(text))
     assert type(again) is type(value)
     assert repr(again) == repr(value)
     assert getattr(again, "dtype", None) == getattr(value, "dtype", None)

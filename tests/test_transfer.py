@@ -201,6 +201,7 @@ HOSTILE = {
     "nothing.pth": lambda path, trace: torch.save({}, path),
     "nan.pth": lambda path, trace: torch.save({"a": torch.tensor([1.0, np.nan])}, path),
     "page.pth": lambda path, trace: path.write_text("<html>Not found</html>"),
+    "text.pth": lambda path, trace: path.write_text("root:x:0:0:root:/root:/bin/sh\n"),
     "empty.pth": lambda path, trace: path.write_bytes(b""),
     "page.safetensors": lambda path, trace: path.write_text("<html>Not found</html>"),
     "empty.safetensors": lambda path, trace: path.write_bytes(b""),

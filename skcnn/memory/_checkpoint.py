@@ -48,7 +48,7 @@ def open_checkpoint(
     """
     must_be = f"The 'checkpoint_dir' parameter of {name} must be"
     got = f"got {os.fspath(checkpoint_dir)!r} instead"
-    folder = Path(checkpoint_dir)
+    folder = Path(checkpoint_dir).absolute()  # wherever callbacks may go meanwhile
     try:
         if not os.fspath(checkpoint_dir):
             raise FileNotFoundError("it has no name")
@@ -142,7 +142,9 @@ class Checkpoint(FileJournal):
             self._write(path, state)
             self._remove(set(self._paths()) - {path, self._newest})
         except OSError as error:
-            left = "It was the first" if self._newest is None else "The one before is whole"
+            left = "It was the first"
+            if self._newest is not None:
+                left = f"The one before is {'whole' if self._newest.exists() else 'gone'}"
             raise OSError(
                 error.errno,
                 f"the checkpoint after epoch {n_epochs} could not be written "

@@ -52,7 +52,7 @@ class FitStore:
                 if not os.fspath(memory):
                     raise FileNotFoundError("it has no name")
                 memory = joblib.Memory(os.fspath(memory), verbose=0)
-            folder = Path(memory.store_backend.location)
+            folder = Path(memory.store_backend.location).absolute()
             self.folder = folder / "skcnn" / name
             self.folder.mkdir(parents=True, exist_ok=True)
             write_sealed(self.folder / f"probe-{os.getpid()}", "probe", b"")

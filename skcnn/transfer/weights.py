@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-import pickle
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -223,7 +222,9 @@ def _read_file(path: Path, owner: str) -> Any:
             raise _unreadable(path, owner, error) from error
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # torch's unpickler raises what any byte may lead to
         raise _unreadable(path, owner, error) from error
 
 
