@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import copy
 import gc
 import json
 import os
@@ -138,20 +139,21 @@ def mutated_values(tree: object, rng: random.Random) -> object:
     """Replace, remove, double or exchange one value in what JSON can say."""
     places = _places(tree)
     if not places:
-        return rng.choice(STRANGE)
+        return copy.deepcopy(rng.choice(STRANGE))
     holder, key = rng.choice(places)
     how = rng.randrange(6)
     if how <= 2:
-        holder[key] = rng.choice(STRANGE)
+        holder[key] = copy.deepcopy(rng.choice(STRANGE))
     elif how == 3:
         del holder[key]
     elif how == 4:
         other, other_key = rng.choice(places)
-        holder[key] = json.loads(json.dumps(other[other_key]))
+        holder[key] = copy.deepcopy(other[other_key])
     elif isinstance(holder, dict):
-        holder[rng.choice(("x", "$x", "module", "weights", "$tuple"))] = holder[key]
+        name = rng.choice(("x", "$x", "module", "weights", "$tuple"))
+        holder[name] = copy.deepcopy(holder[key])
     else:
-        holder.insert(key, holder[key])
+        holder.insert(key, copy.deepcopy(holder[key]))
     return tree
 
 
