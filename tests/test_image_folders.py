@@ -379,6 +379,42 @@ def test_a_split_folder_is_not_taken_for_classes(tmp_path):
     assert loaded.target.tolist() == [0, 0, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        (("train", "validation"), "2 .*Give subset='train'"),
+        (("Train", "Test"), r"2 \('Test', 'Train'\) among .*Call them train, test and val"),
+        (("training", "testing"), "Call them train, test and val"),
+        (("train", "extra"), r"1 \('train'\) among 2 .*Give subset='train'"),
+        (("train",), "Give subset='train'"),
+        (("valid", "cat", "dog"), "Call them train, test and val"),
+    ],
+)
+def test_folders_named_like_subsets_are_no_classes(tmp_path, names, remedy):
+    for name in names:
+        put(tmp_path, f"{name}/cat/1.png", f"{name}/dog/1.png")
+    with pytest.raises(ValueError, match=f"'subset' .* got None .*{remedy}"):
+        load_image_folder(tmp_path)
+
+
+def test_a_class_may_have_the_name_of_a_subset(tmp_path):
+    put(tmp_path, "train/1.png", "plane/1.png", "plane/jets/1.png")
+    assert load_image_folder(tmp_path).target_names.tolist() == ["plane", "train"]
+
+
+def test_a_subset_without_classes(tmp_path):
+    put(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/1.png", "test2/9.png")
+    with pytest.raises(
+        ValueError,
+        match=r"'subset' .* got 'test', where '.*/test' holds none, and other things: 1 .*1\.png'"
+        r".*load_image_table, and without labels, by skcnn\.ImageFiles",
+    ):
+        load_image_folder(tmp_path, subset="test")
+    put(tmp_path, "test/eel/1.png")
+    with pytest.raises(ValueError, match=r"2 \('cat', 'dog'\); got 'test', .* 1 \('eel'\)"):
+        load_image_folder(tmp_path, subset="test", classes=["cat", "dog"])
+
+
 # Tables ----------------------------------------------------------------------------------------
 
 

@@ -59,6 +59,15 @@ class FolderWalk:
                 folders[entry.name] = entry.path
         return dict(sorted(folders.items()))
 
+    @staticmethod
+    def holds_folders(folder):
+        """Whether there are folders in a folder, or links to some, that are not hidden."""
+        try:
+            with os.scandir(folder) as entries:
+                return any(entry.is_dir() and not entry.name.startswith(".") for entry in entries)
+        except OSError:  # which the walk through it reports
+            return False
+
     def images_in(self, folders):
         """Find the images in folders, and in the folders in these.
 

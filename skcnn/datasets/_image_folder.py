@@ -18,6 +18,8 @@ from skcnn.datasets._labelled_files import (
 from skcnn.exceptions import ImageFileError
 
 _SUBSETS = ("train", "test", "val")
+# What others call them, in small letters.
+_SUBSET_NAMES = {*_SUBSETS, "training", "testing", "valid", "validation"}
 
 
 def load_image_folder(
@@ -159,19 +161,16 @@ def _class_folders(walk, root, subset, classes):
     """(subset, class) → folder, of the classes to load; of the other subsets too, to compare."""
     folders = walk.folders_in(root)
     if subset is None:
-        if classes is None and "train" in folders and not {"test", "val"}.isdisjoint(folders):
-            raise ValueError(
-                f"The 'subset' parameter of load_image_folder must be 'train', 'test' or 'val' "
-                f"where root holds folders of these names; got None for {root!r}. Name one, or "
-                "give classes= if they are classes."
-            )
+        if classes is None:
+            _check_no_subsets(walk, root, folders)
         parts = {None: folders}
     else:
         parts = {part: folders.pop(part) for part in _SUBSETS if part in folders}
         if subset not in parts:
             raise ValueError(
                 f"The 'subset' parameter of load_image_folder must name a folder of root; got "
-                f"{subset!r}, where {root!r} holds {listed([*parts, *folders])}."
+                f"{subset!r}, where {root!r} holds {listed([*parts, *folders])}. Call folders of "
+                "subsets train, test and val; or leave out subset= if these are classes."
             )
         walk.ignored.update(dict.fromkeys(folders.values(), "none of train, test and val"))
         parts = {part: walk.folders_in(folder) for part, folder in parts.items()}
@@ -189,9 +188,33 @@ def _class_folders(walk, root, subset, classes):
             "The 'classes' parameter of load_image_folder must name at least two of the folders of "
             f"classes, {listed(found)}; got {classes!r} instead."
         )
+    if parts[subset].keys().isdisjoint(chosen):
+        folder = os.path.join(root, subset)
+        inside = os.path.join(folder, "")
+        beside = {path: why for path, why in walk.ignored.items() if path.startswith(inside)}
+        raise ValueError(
+            "The 'subset' parameter of load_image_folder must name a folder that holds folders of "
+            f"the classes, {listed(chosen)}; got {subset!r}, where {folder!r} holds "
+            f"{listed(list(parts[subset]))}, and other things: {listed_reasons(beside)}. Sort its "
+            "images into folders of their classes; with labels in a table, they are loaded by "
+            "load_image_table, and without labels, by skcnn.ImageFiles."
+        )
     return {
         (part, label): folder
         for part, of_class in parts.items()
         for label, folder in of_class.items()
         if label in chosen
     }
+
+
+def _check_no_subsets(walk, root, folders):
+    """Refuse folders of subsets, which would be taken for classes."""
+    named = [name for name in folders if name.lower() in _SUBSET_NAMES]
+    if len(named) > 1 or any(walk.holds_folders(folders[name]) for name in named):
+        known = [name for name in named if name in _SUBSETS]
+        hint = f"Give subset={known[0]!r}" if known else "Call them train, test and val"
+        raise ValueError(
+            "The 'subset' parameter of load_image_folder must be 'train', 'test' or 'val' where "
+            f"root holds folders of subsets; got None for {root!r}, which holds {listed(named)} "
+            f"among {listed(list(folders))}. {hint}; or give classes= if these are classes."
+        )
