@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import resource
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ import threading
 import warnings
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -293,6 +295,44 @@ def test_a_disk_without_room_is_an_error(files, decoding):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     np.testing.assert_array_equal(images, files[1])
+
+
+def test_a_disk_that_is_too_small_is_an_error_before_anything_is_decoded(files, monkeypatch):
+    images = ImageFiles(files[0])
+    free = 10 * 28 * 28
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
+    with pytest.raises(
+        OSError, match=r"cannot be kept in .*skcnn-images-.*: No space.* 4\.7e-05 GB"
+    ):
+        images.decode()
+    assert not images._cache.n_decoded.any()
+    np.testing.assert_array_equal(images[:10], files[1][:10])
+
+
+@pytest.mark.parametrize("image_size", [10**5, (10**6, 90)])
+def test_an_image_size_that_fills_the_memory_is_refused(files, image_size):
+    with pytest.raises(ValueError, match=r"'image_size' .* 89478485 pixels at most; got 10+ × "):
+        ImageFiles(files[0], image_size)
+
+
+def test_an_image_size_that_is_meant_is_taken(files):
+    # Nothing is decoded here, and a hole in a file takes no room.
+    assert ImageFiles(files[0][:1], (10**6, 90), max_pixels=10**8).nbytes == 9 * 10**7
+
+
+def test_a_lack_of_memory_is_no_fault_of_a_file(files, monkeypatch):
+    def fail(*args):
+        raise MemoryError
+
+    images = ImageFiles(files[0][:3])
+    with monkeypatch.context() as patch:
+        patch.setattr("skcnn.images._cache.decode_image", fail)
+        with pytest.raises(MemoryError, match=r"0\.png' to 28 × 28 pixels. .*smaller image_size"):
+            images.decode()
+    np.testing.assert_array_equal(images, files[1][:3])
+    monkeypatch.setattr("skcnn.images._files.read_header", fail)
+    with pytest.raises(MemoryError):
+        ImageFiles(files[0])
 
 
 def test_progress_is_shown_when_it_is_asked_for(files, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copyreg
+import errno
 import itertools
 import math
 import os
@@ -92,7 +93,9 @@ class PixelCache:
         Raises
         ------
         OSError
-            If there is no room for the pixels.
+            If there is no room for the pixels, which is asked before the first is decoded.
+        MemoryError
+            If the memory does not suffice to decode a file.
 
         Warns
         -----
@@ -110,6 +113,8 @@ class PixelCache:
         with _locked(self._folder / "lock"), open(self._folder / "pixels", "r+b", 0) as file:
             # Anew: another process may have decoded some while this one waited.
             rows = np.unique(rows[n_decoded[rows] == 0])
+            with self._room_needed():
+                _check_free(self._folder, len(rows) * n_bytes)
             decoded = in_threads(self._decode, rows, at_once=_CHUNK_BYTES // n_bytes)
             for row, image in zip(rows, _with_progress(decoded, len(rows), verbose), strict=True):
                 if isinstance(image, str):
@@ -144,6 +149,12 @@ class PixelCache:
     def _decode(self, row: int) -> tuple[np.ndarray, bool] | str:
         try:
             return decode_image(self.paths[row], self.stamps[row], self.recipe)
+        except MemoryError as error:  # of which the file is innocent
+            height, width = self.recipe.size
+            raise MemoryError(
+                f"There is no memory to decode {self.paths[row]!r} to {height} × {width} pixels. "
+                "Give a smaller image_size, or let other programs end first."
+            ) from error
         except Exception as error:  # see decode_image
             return reason_of(error)
 
@@ -198,6 +209,12 @@ def named(paths: Sequence[str]) -> str:
     """Name the first of some files, and say how many more there are."""
     names = ", ".join(map(repr, itertools.islice(paths, _NAMED)))
     return names if len(paths) <= _NAMED else f"{names} and {len(paths) - _NAMED} more"
+
+
+def _check_free(folder: Path, n_bytes: int) -> None:
+    """Refuse to write what there is no room for, before all the room is taken."""
+    if n_bytes > shutil.disk_usage(folder).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _write(file: Any, content: memoryview) -> None:

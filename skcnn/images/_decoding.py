@@ -127,7 +127,7 @@ def decode_image(path: str, stamp: tuple[int, int], recipe: Recipe) -> tuple[np.
             is_animated = image.format != "MPO" and getattr(image, "is_animated", False)
             if recipe.resize is not None:
                 image.draft(None, (_DRAFT_MARGIN * max(recipe.size),) * 2)
-            n_pixels = math.prod(image.size)
+            n_pixels = max(math.prod(image.size), math.prod(recipe.size))
             with _decoded_at_once.room_for(n_pixels), _without_pillow_limit(if_larger=n_pixels):
                 image.load()
                 ImageOps.exif_transpose(image, in_place=True)

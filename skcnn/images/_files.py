@@ -45,7 +45,8 @@ class ImageFiles:
     paths : sequence of str or path-like
         The files: JPEG, PNG, GIF, BMP, TIFF, WebP or PPM, whatever their names end in.
     image_size : int or tuple of int, default=None
-        Side, or (H, W), to which images are resized. None: all files must have one size.
+        Side, or (H, W), to which images are resized: to `max_pixels` of them at most, or to
+        89478485 if that is more. None: all files must have one size.
     mode : {"L", "RGB", "RGBA"}, default=None
         Grey, colour, or colour and opacity. None: "L" if all files are grey, else "RGB".
     resize : {"squash", "crop"}, default="squash"
@@ -132,6 +133,7 @@ class ImageFiles:
         _check(resize in ("squash", "crop"), "resize", "'squash' or 'crop'", resize)
         _check(isinstance(crop_pct, Real) and 0 < crop_pct <= 1, "crop_pct", "in (0, 1]", crop_pct)
         _check(_is_positive(max_pixels), "max_pixels", "a positive integer", max_pixels)
+        _check_n_pixels(size, max_pixels)
         paths = _check_paths(paths)
         stamps, headers = _probe(paths, max_pixels, headers=size is None or mode is None)
         if size is None:
@@ -204,6 +206,8 @@ class ImageFiles:
             If files are damaged, gone, or changed. All others are decoded nonetheless.
         OSError
             If there is no room for the pixels among the temporary files.
+        MemoryError
+            If the memory does not suffice to decode a file.
         """
         reasons = self._cache.fill(self._rows, verbose=verbose)
         if reasons:
@@ -284,6 +288,17 @@ def _check_size(image_size: Any) -> tuple[int, int] | None:
     return int(size[0]), int(size[1])
 
 
+def _check_n_pixels(size: tuple[int, int] | None, max_pixels: int) -> None:
+    """Refuse a size of which a single image would fill the memory."""
+    most = max(max_pixels, MAX_PIXELS)
+    if size is not None and math.prod(size) > most:
+        raise ValueError(
+            f"The 'image_size' parameter of ImageFiles must be of {most} pixels at most; got "
+            f"{_of(size)} instead. Networks take a few hundred a side; if you have the memory for "
+            "such images, raise max_pixels."
+        )
+
+
 def _check_paths(paths: Any) -> list[str]:
     if isinstance(paths, str | bytes | PathLike) or not isinstance(paths, Iterable):
         raise ValueError(
@@ -321,6 +336,8 @@ def _probe_one(
 ) -> tuple[tuple[int, int], Header | None] | str:
     try:
         return read_stamp(path), read_header(path, max_pixels) if header else None
+    except MemoryError:  # of which the file is innocent
+        raise
     except Exception as error:  # see decode_image
         return reason_of(error)
 
