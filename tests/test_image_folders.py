@@ -250,8 +250,11 @@ def test_bad_files_are_errors_or_skipped_and_listed(pets):
     (pets / "dog/nowhere.png").symlink_to("gone.png")
     os.mkfifo(pets / "dog/pipe.png")
     with pytest.raises(ImageFileError, match=r"4 image files .*empty\.gif': it is empty") as raised:
-        load_image_folder(pets)
+        load_image_folder(pets, check=False)
     assert len(raised.value.reasons) == 4
+    with pytest.raises(ImageFileError, match=r"6 image files cannot be used") as raised:
+        load_image_folder(pets)
+    reasons = raised.value.reasons
     loaded = load_image_folder(pets, on_error="skip")
     names = ["cat/10.bmp", "cat/2.png", "cat/kittens/1.tif", "dog/a.PNG", "dog/b.png"]
     assert names_in(pets, loaded) == names
@@ -261,9 +264,19 @@ def test_bad_files_are_errors_or_skipped_and_listed(pets):
         *("dog/page.jpg", "dog/pipe.png"),
     ]
     assert all(skipped.values())
+    assert loaded.report.skipped == reasons
     assert loaded.target.tolist() == [0, 0, 0, 1, 1]
     assert loaded.report.counts == {"cat": 3, "dog": 2}
     assert (loaded.data._cache.n_decoded[loaded.data._rows] == 1).all()
+
+
+def test_bad_files_are_named_before_sizes_that_differ(pets):
+    Image.new("L", (9, 9)).save(pets / "cat/small.png")
+    (pets / "dog/empty.png").touch()
+    with pytest.raises(ImageFileError, match=r"1 image file .*empty\.png': it is empty"):
+        load_image_folder(pets)
+    with pytest.raises(ValueError, match="'image_size'"):
+        load_image_folder(pets, on_error="skip")
 
 
 def test_one_damaged_file_stops_the_load(pets):
@@ -298,6 +311,13 @@ def test_a_folder_that_may_not_be_read(pets, monkeypatch):
     loaded = load_image_folder(pets, on_error="skip")
     assert loaded.report.skipped == {secret: "Permission denied"}
     assert len(loaded.data) == 5
+    (pets / "cat/empty.png").touch()
+    with pytest.raises(ImageFileError, match=r"2 image files .*secret': .*empty\.png': it is"):
+        load_image_folder(pets)
+    shutil.rmtree(pets / "dog")
+    put(pets, "dog/secret/1.png")
+    with pytest.raises(ImageFileError, match="1 image file .*dog/secret': Permission denied"):
+        load_image_folder(pets)
 
 
 # Folders that are none -------------------------------------------------------------------------
@@ -363,6 +383,9 @@ def test_bad_images_alone(tmp_path):
         ({"classes": ["cat"]}, "'classes' .* at least two"),
         ({"max_per_class": 0}, "'max_per_class' .* positive integer; got 0"),
         ({"on_error": "ignore"}, "'on_error' .* 'raise' or 'skip'; got 'ignore'"),
+        ({"check": "no"}, "'check' parameter of load_image_folder must be True or False; got 'no'"),
+        ({"follow_links": "x"}, "'follow_links' .* True or False; got 'x'"),
+        ({"verbose": None}, "'verbose' .* True or False; got None"),
         ({"image_size": -1}, "'image_size' parameter of ImageFiles"),
     ],
 )

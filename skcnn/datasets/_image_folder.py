@@ -9,6 +9,7 @@ from sklearn.utils import Bunch
 from skcnn.datasets._folder_walk import FolderWalk
 from skcnn.datasets._labelled_files import (
     check_argument,
+    check_flag,
     check_none_empty,
     check_option,
     listed,
@@ -124,6 +125,8 @@ def load_image_folder(
     check_argument(is_folder, loader, "root", "a folder", root)
     check_option(loader, "subset", (None, *_SUBSETS), subset)
     check_option(loader, "on_error", ("raise", "skip"), on_error)
+    for name, flag in (("check", check), ("follow_links", follow_links), ("verbose", verbose)):
+        check_flag(loader, name, flag)
     is_names = isinstance(classes, Iterable) and not isinstance(classes, str)
     check_argument(
         classes is None or is_names, loader, "classes", "None or a sequence of names", classes
@@ -138,10 +141,10 @@ def load_image_folder(
     walk = FolderWalk(root, follow_links)
     folders = _class_folders(walk, root, subset, classes)
     images = walk.images_in(folders)
-    if walk.unreadable and on_error == "raise":
-        raise ImageFileError(walk.unreadable)
     report = Bunch(skipped=walk.unreadable, ignored=walk.ignored)
     here = {label: found for (part, label), found in images.items() if part == subset}
+    if walk.unreadable and on_error == "raise" and not all(here.values()):
+        raise ImageFileError(walk.unreadable)  # which may be why a class has no images
     check_none_empty({label: len(found) for label, found in here.items()}, report)
     here = {label: found[:max_per_class] for label, found in here.items()}
     return load_labelled(

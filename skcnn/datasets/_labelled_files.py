@@ -18,9 +18,8 @@ def load_labelled(
     paths, labels, target_names, *, elsewhere, skip, check, verbose, image_options, report
 ):
     """Bunch of the images that can be read. `elsewhere`: (path, where) of others, to compare."""
-    data, reasons = _open(paths, skip, check, verbose, image_options)
-    report.skipped |= reasons
-    kept = [path not in reasons for path in paths]
+    data = _open(paths, skip, check, verbose, image_options, report.skipped)
+    kept = [path not in report.skipped for path in paths]
     index = {name: i for i, name in enumerate(target_names)}
     target = np.array([index[label] for label in itertools.compress(labels, kept)], dtype=np.int64)
     counts = np.bincount(target, minlength=len(target_names)).tolist()
@@ -40,27 +39,35 @@ def load_labelled(
     )
 
 
-def _open(paths, skip, check, verbose, image_options):
-    """Images of the files that can be read, and path → why it cannot, of the others."""
+def _open(paths, skip, check, verbose, image_options, reasons):
+    """Images of the files that can be read; `reasons` takes in why the others cannot.
+
+    Unless they are skipped, they are an error that names all: with `check`, the damaged ones too.
+    """
     from skcnn.images import ImageFiles  # and torch with it, which other data sets do without
 
-    reasons = {}
     try:
         data = ImageFiles(paths, **image_options)
     except ImageFileError as error:
-        if not skip or error.reasons.keys() >= set(paths):
-            raise
         reasons |= error.reasons
-        data = ImageFiles([path for path in paths if path not in reasons], **image_options)
+        rest = [path for path in paths if path not in reasons]
+        if not rest or not (skip or check):
+            raise ImageFileError(reasons) from error
+        try:
+            data = ImageFiles(rest, **image_options)
+        except ValueError as sizes_differ:
+            if skip:
+                raise
+            raise ImageFileError(reasons) from sizes_differ
     if check:
         try:
             data.decode(verbose=verbose)
         except ImageFileError as error:
-            if not skip:
-                raise
             reasons |= error.reasons
             data = data[[path not in reasons for path in data.paths]]
-    return data, reasons
+    if reasons and not skip:
+        raise ImageFileError(reasons)
+    return data
 
 
 def check_none_empty(counts, report):
@@ -129,6 +136,11 @@ def check_argument(is_allowed, loader, parameter, allowed, got):
         raise ValueError(
             f"The {parameter!r} parameter of {loader} must be {allowed}; got {got!r:.200} instead."
         )
+
+
+def check_flag(loader, parameter, got):
+    """Refuse a value of a parameter that is neither True nor False."""
+    check_argument(isinstance(got, bool | np.bool_), loader, parameter, "True or False", got)
 
 
 def check_option(loader, parameter, options, got):
