@@ -493,11 +493,23 @@ def test_the_same_file_under_two_labels(pets, table):
     [
         ({}, ("path", "pet"), r"'path_column' .* 3 \('file', 'pet', 'age'\); got 'path'"),
         ({}, ("file", "label"), "'target_column' .* got 'label'"),
-        ({}, ("age", "pet"), "'path_column' .* a column of paths; got 'age'"),
+        (
+            {},
+            ("age", "pet"),
+            "'path_column' .* a column of paths; got 'age', which holds 1.5 in row 0",
+        ),
         ({"pet": 1}, ("file", "pet"), r"'target_column' .* two labels; got 'pet', .* 1 \(1\)"),
         ({"pet": [1, "a", 1, 1, 1]}, ("file", "pet"), "labels of one type; got 'pet'"),
-        ({"pet": [1, 2, np.nan, 1, 1]}, ("file", "pet"), "none in column 'pet' of row 2"),
-        ({"file": ["a", None, "b", "c", "d"]}, ("file", "pet"), "none in column 'file' of row 1"),
+        ({"pet": [1, 2, np.nan, 1, 1]}, ("file", "pet"), "got nan in column 'pet' of row 2"),
+        (
+            {"file": ["a", None, "b", "c", "d"]},
+            ("file", "pet"),
+            "got (None|nan) in column 'file' of row 1",
+        ),
+        ({"file": ["a", "b", "", "c", "d"]}, ("file", "pet"), "'' in column 'file' of row 2"),
+        ({"pet": ["a", "b", "a", "", "b"]}, ("file", "pet"), "'' in column 'pet' of row 3"),
+        ({"pet": pd.array([1, 2, 1, 2, None], "Int64")}, ("file", "pet"), "NA> in .* 4"),
+        ({}, ("file", "file"), "'target_column' .* another column than .*; got 'file'"),
     ],
 )
 def test_bad_tables(pets, table, change, arguments, message):
@@ -505,13 +517,43 @@ def test_bad_tables(pets, table, change, arguments, message):
         load_image_table(table.assign(**change), *arguments, root=pets)
 
 
+def test_paths_of_a_table_may_be_bytes(pets, table):
+    table["file"] = list(map(os.fsencode, table["file"]))
+    assert len(load_image_table(table, "file", "pet", root=pets).data) == 5
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"root": 3}, "'root' parameter of load_image_table must be None or .*; got 3"),
+        ({"check": "no"}, "'check' .* True or False; got 'no'"),
+        ({"verbose": 2}, "'verbose' .* True or False; got 2"),
+    ],
+)
+def test_bad_parameters_of_a_table(table, params, message):
+    with pytest.raises(ValueError, match=message):
+        load_image_table(table, "file", "pet", **params)
+
+
+def test_columns_of_one_name(pets, table):
+    (pets / "t.csv").write_text("file,pet,pet\n1.png,cat,dog\n2.png,dog,cat\n")
+    message = r"'target_column' .* one column alone, .* 3 \('file', 'pet', 'pet'\); got 'pet'"
+    with pytest.raises(ValueError, match=message):
+        load_image_table(pets / "t.csv", "file", "pet")
+    with pytest.raises(ValueError, match=message):
+        load_image_table(table.set_axis(["file", "pet", "pet"], axis=1), "file", "pet")
+
+
 def test_bad_tables_of_other_kinds(pets):
+    (pets / "t.csv").write_text("file,pet\n1.png,cat\na,b.png,dog\n")
+    with pytest.raises(ValueError, match="2 columns in each row; got 3 fields in row 1, .* quotes"):
+        load_image_table(pets / "t.csv", "file", "pet")
     with pytest.raises(ValueError, match=r"'frame' .* a DataFrame or a path; got \[\]"):
         load_image_table([], "file", "pet")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.csv"):
         load_image_table(pets / "nowhere.csv", "file", "pet")
     (pets / "t.csv").write_text("file,pet\n1.png,cat\n2.png\n")
-    with pytest.raises(ValueError, match="none in column 'pet' of row 1"):
+    with pytest.raises(ValueError, match="got None in column 'pet' of row 1"):
         load_image_table(pets / "t.csv", "file", "pet")
     (pets / "t.csv").write_text("")
     with pytest.raises(ValueError, match="'path_column' .* none; got 'file'"):

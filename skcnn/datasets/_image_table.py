@@ -5,7 +5,15 @@ import os
 
 from sklearn.utils import Bunch
 
-from skcnn.datasets._labelled_files import check_argument, check_option, listed, load_labelled
+from skcnn.datasets._labelled_files import (
+    check_argument,
+    check_flag,
+    check_option,
+    listed,
+    load_labelled,
+)
+
+_COUNTED = "counted from 0 after the names of the columns"
 
 
 def load_image_table(
@@ -100,6 +108,10 @@ def load_image_table(
     """
     loader = "load_image_table"
     check_option(loader, "on_error", ("raise", "skip"), on_error)
+    check_flag(loader, "check", check)
+    check_flag(loader, "verbose", verbose)
+    is_root = root is None or isinstance(root, str | os.PathLike)
+    check_argument(is_root, loader, "root", "None or the path of a folder", root)
     is_path = isinstance(frame, str | os.PathLike)
     check_argument(
         is_path or hasattr(frame, "columns"), loader, "frame", "a DataFrame or a path", frame
@@ -108,10 +120,12 @@ def load_image_table(
         root = os.path.dirname(frame) if is_path else ""
     columns = {"path_column": path_column, "target_column": target_column}
     names, labels = (_read_csv if is_path else _read_frame)(frame, columns)
-    check_argument(
-        all(isinstance(name, str | os.PathLike) for name in names),
-        *(loader, "path_column", "the name of a column of paths", path_column),
-    )
+    for i, name in enumerate(names):
+        if not isinstance(name, str | bytes | os.PathLike):
+            raise ValueError(
+                "The 'path_column' parameter of load_image_table must be the name of a column of "
+                f"paths; got {path_column!r}, which holds {name!r:.60} in row {i}."
+            )
     try:
         target_names = sorted(set(labels))
     except TypeError as error:
@@ -124,7 +138,7 @@ def load_image_table(
             "The 'target_column' parameter of load_image_table must name a column with at least "
             f"two labels; got {target_column!r}, which has {listed(target_names)}."
         )
-    paths = [os.path.abspath(os.path.join(root, name)) for name in names]
+    paths = [os.path.abspath(os.path.join(root, os.fsdecode(name))) for name in names]
     return load_labelled(
         paths,
         labels,
@@ -142,9 +156,17 @@ def _read_csv(path, columns):
     # Bytes that are no UTF-8 are kept, as in the names of files.
     with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
         reader = csv.DictReader(file)
-        _check_columns(columns, list(reader.fieldnames or ()))
+        found = list(reader.fieldnames or ())
+        _check_columns(columns, found)
         rows = list(reader)
-    return _check_cells({name: [row[name] or None for row in rows] for name in columns.values()})
+    for i, row in enumerate(rows):
+        if None in row:  # where what is beyond the columns goes
+            raise ValueError(
+                f"The table must have a field for each of its {len(found)} columns in each row; "
+                f"got {len(found) + len(row[None])} fields in row {i}, {_COUNTED}. Put fields "
+                "with commas into quotes."
+            )
+    return _check_cells({name: [row[name] for row in rows] for name in columns.values()})
 
 
 def _read_frame(frame, columns):
@@ -156,15 +178,27 @@ def _check_columns(columns, found):
     for parameter, name in columns.items():
         allowed = f"one of the columns, {listed(found)}"
         check_argument(name in found, "load_image_table", parameter, allowed, name)
+        allowed = f"the name of one column alone, of {listed(found)}"
+        check_argument(found.count(name) == 1, "load_image_table", parameter, allowed, name)
+    paths, labels = columns.values()
+    allowed = "another column than that of the paths"
+    check_argument(paths != labels, "load_image_table", "target_column", allowed, labels)
 
 
 def _check_cells(cells):
     """Paths and labels, none of them missing."""
     for column, values in cells.items():
         for i, value in enumerate(values):
-            if value is None or value != value:  # NaN
+            if _is_missing(value):
                 raise ValueError(
-                    f"The table must have a path and a label in each row; got none in column "
-                    f"{column!r} of row {i}, counted from 0 after the names of the columns."
+                    f"The table must have a path and a label in each row; got {value!r} in column "
+                    f"{column!r} of row {i}, {_COUNTED}. Fill it in, or leave out the row."
                 )
     return cells.values()
+
+
+def _is_missing(value):
+    try:
+        return value is None or value == "" or bool(value != value)  # NaN
+    except TypeError:  # pandas' NA, which is neither equal nor not
+        return True
