@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 
 def paths_in(X: Any, name: str = "X") -> list[str | PathLike] | None:
     """Paths in a list, a 1-D array, a Series, or one column of them; None for anything else.
+
+    Those in bytes become str.
 
     Raises
     ------
@@ -24,7 +27,7 @@ def paths_in(X: Any, name: str = "X") -> list[str | PathLike] | None:
     if not _may_hold_paths(X):
         return None
     values = list(X)
-    are_paths = [isinstance(value, str | PathLike) for value in values]
+    are_paths = [isinstance(value, str | bytes | PathLike) for value in values]
     if not any(are_paths):
         return None
     if not all(are_paths):
@@ -33,12 +36,12 @@ def paths_in(X: Any, name: str = "X") -> list[str | PathLike] | None:
             f"{name} must hold a path in each row, if it holds paths; got {values[i]!r:.60} in row "
             f"{i} instead. Leave out rows without an image."
         )
-    return values
+    return [os.fsdecode(value) if isinstance(value, bytes) else value for value in values]
 
 
 def _may_hold_paths(X: Any) -> bool:
     if isinstance(X, np.ndarray):
-        return X.ndim == 1 and X.dtype.kind in "OUT"
+        return X.ndim == 1 and X.dtype.kind in "OSUT"
     # A Series, of pandas or another library, has one dtype and no columns.
     is_series = hasattr(X, "to_numpy") and hasattr(X, "dtype") and not hasattr(X, "columns")
     return isinstance(X, list | tuple) or is_series

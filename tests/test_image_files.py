@@ -117,7 +117,12 @@ def test_only_what_is_asked_for_is_decoded(files):
 
 
 @pytest.mark.parametrize(
-    "wrap", [tuple, pd.Series, np.array, lambda paths: [str(path) for path in paths], iter]
+    "wrap",
+    [
+        *(tuple, iter, pd.Series, pd.DataFrame, np.array),
+        lambda paths: [str(path) for path in paths],
+        lambda paths: np.array(paths)[:, None],
+    ],
 )
 def test_paths_come_in_any_sequence(files, wrap):
     np.testing.assert_array_equal(ImageFiles(wrap(files[0][:3])), files[1][:3])
@@ -339,6 +344,8 @@ def test_progress_is_shown_when_it_is_asked_for(files, capsys):
     paths, _, y = files
     ImageFiles(paths).decode()
     assert capsys.readouterr().err == ""
+    with pytest.raises(ValueError, match="'verbose' .* True or False; got 'no'"):
+        ImageFiles(paths).decode(verbose="no")
     ImageFiles(paths).decode(verbose=True)
     assert "60/60" in capsys.readouterr().err
     quick(max_epochs=1, verbose=2).fit(ImageFiles(paths), y)
@@ -442,6 +449,20 @@ def test_what_is_transparent_is_laid_over_white(tmp_path):
     named = png(2, 1, 8, 2, bytes([0, 1, 2, 3, 4, 5, 6]), tRNS=bytes([0, 1, 0, 2, 0, 3]))
     (tmp_path / "named.png").write_bytes(named)
     assert decoded(tmp_path / "named.png").tolist() == [[[255, 255, 255], [4, 5, 6]]]
+
+
+def test_what_is_transparent_in_16_bits_is_laid_over_white(tmp_path):
+    # One grey that stands for nothing, beside one of the same upper byte.
+    named = png(3, 1, 16, 0, bytes([0, 5, 7, 5, 8, 90, 0]), tRNS=bytes([5, 7]))
+    (tmp_path / "named.png").write_bytes(named)
+    assert decoded(tmp_path / "named.png").tolist() == [[255, 5, 90]]
+    opacity = decoded(tmp_path / "named.png", mode="RGBA")[0, :, 3]
+    assert opacity.tolist() == [0, 255, 255]
+    # Grey and opacity; 20 % of 200, on white.
+    pairs = np.array([[200, 0], [200, 51], [200, 255]], dtype=">u2") * 257
+    grey = png(3, 1, 16, 4, b"\0" + pairs.astype(">u2").tobytes())
+    (tmp_path / "grey.png").write_bytes(grey)
+    assert decoded(tmp_path / "grey.png").tolist() == [[255, 244, 200]]
 
 
 def test_one_mode_for_the_collection(tmp_path):
@@ -662,7 +683,7 @@ def test_all_bad_files_are_counted_and_the_error_travels(files, tmp_path):
     assert (str(copy), copy.reasons) == (str(raised.value), raised.value.reasons)
 
 
-@pytest.mark.parametrize("change", ["gone", "rewritten", "touched"])
+@pytest.mark.parametrize("change", ["gone", "rewritten", "touched", "a pipe"])
 def test_a_file_that_changes_before_it_is_decoded_is_named(tmp_path, change):
     first, second = (save(tmp_path, name, photograph()) for name in ("a.png", "b.png"))
     X = ImageFiles([first, second])
@@ -670,6 +691,9 @@ def test_a_file_that_changes_before_it_is_decoded_is_named(tmp_path, change):
         second.unlink()
     elif change == "rewritten":
         save(tmp_path, "b.png", photograph()[::-1])
+    elif change == "a pipe":
+        second.unlink()
+        os.mkfifo(second)  # which would be waited for, for ever
     else:
         os.utime(second, ns=(0, 0))
     reason = "No such file" if change == "gone" else "it has changed since"
@@ -722,6 +746,10 @@ def test_odd_names_work(tmp_path):
         ([np.zeros((2, 2))], {}, "(?s)must hold paths; got array.* at 0"),
         (["x.png", None], {}, "must hold paths; got None at 1"),
         (["x.png", ""], {}, "must hold paths; got '' at 1"),
+        ([b"\x89PNG\0\0" * 99], {}, r"must hold paths; got b'\\x89PNG.{,60} at 0 .* arrays"),
+        ({"a.png": 0}, {}, "sequence of paths, or one column of them; got {'a.png': 0} instead"),
+        (pd.DataFrame({"a": ["x"], "b": ["y"]}), {}, "(?s)sequence of paths.*for a table, load"),
+        (np.array([["x", "y"]]), {}, "must hold paths; got array"),
         (["x.png"], {"image_size": 0}, "'image_size' parameter of ImageFiles must be .*; got 0"),
         (["x.png"], {"image_size": (3, 4, 5)}, "'image_size'"),
         (["x.png"], {"image_size": 2.5}, "'image_size'"),

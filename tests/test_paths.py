@@ -27,6 +27,8 @@ from skcnn.model_selection import with_validation_set
 CONTAINERS = {
     "list of str": lambda paths: [str(path) for path in paths],
     "tuple of Path": tuple,
+    "list of bytes": lambda paths: [bytes(path) for path in paths],
+    "array of bytes": lambda paths: np.array([bytes(path) for path in paths]),
     "array of str": lambda paths: np.array([str(path) for path in paths]),
     "array of objects": lambda paths: np.array(paths, dtype=object),
     "array of one column": lambda paths: np.array(paths, dtype=object)[:, None],
@@ -112,6 +114,11 @@ def test_paths_are_found_in_every_container(wrap, clothes_on_disk, fitted):
 )
 def test_what_holds_no_paths(X):
     assert paths_in(X) is None
+
+
+def test_images_that_are_encoded_in_memory_are_no_paths():
+    with pytest.raises(ValueError, match=r"'paths' .* got 'GIF89a\\x00.* can be passed to fit as"):
+        quick().fit([b"GIF89a\0", b"GIF89a\0"], [0, 1])
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, 3])

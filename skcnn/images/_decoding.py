@@ -99,13 +99,15 @@ def read_stamp(path: str) -> tuple[int, int]:
 
 def read_header(path: str, max_pixels: int) -> Header:
     """Size and kind of the image in a file, of which only the beginning is read."""
-    with open(path, "rb") as file, _opened(file, max_pixels) as image:
+    with _open_at_once(path) as file, _opened(file, max_pixels) as image:
         width, height = image.size
         if image.format == "TIFF":  # whose size is that of the upright image, in some versions
             width, height = (image.tag_v2[tag] for tag in _TIFF_SIZE)
         if _orientation(image) in _SIDEWAYS:
             width, height = height, width
-        return Header((height, width), image.mode in ("1", "L", "LA") or image.mode[0] == "I")
+        # Pillow reads grey of 16 bits with opacity as RGBA.
+        is_grey = image.mode in ("1", "L", "LA") or image.mode[0] == "I"
+        return Header((height, width), is_grey or any("LA;16B" in tile for tile in image.tile))
 
 
 def decode_image(path: str, stamp: tuple[int, int], recipe: Recipe) -> tuple[np.ndarray, bool]:
@@ -119,7 +121,7 @@ def decode_image(path: str, stamp: tuple[int, int], recipe: Recipe) -> tuple[np.
     from PIL import ImageOps
 
     _let_pillow_give_memory_back()
-    with open(path, "rb") as file:
+    with _open_at_once(path) as file:
         if _stamp(os.fstat(file.fileno())) != tuple(stamp):
             raise ValueError("it has changed since the ImageFiles was made: make a new one")
         with _opened(file, recipe.max_pixels) as image:
@@ -145,6 +147,12 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
+
+
+def _open_at_once(path: str) -> Any:
+    """Open a file, or what has taken its place: a pipe would wait for someone to write to it."""
+    without_waiting = getattr(os, "O_NONBLOCK", 0)  # which Windows does not have, nor such pipes
+    return open(path, "rb", opener=lambda path, flags: os.open(path, flags | without_waiting))
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:
@@ -204,8 +212,11 @@ def _converted(image: Any, file_format: str, mode: str) -> Any:
 
     # Mode "I" has 32 bits, but of these formats it means 16.
     if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
+        values, transparent = np.asarray(image), image.info.get("transparency")
         # The upper byte, which is also what Pillow keeps of colours of 16 bits.
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+        if transparent is not None:
+            image.putalpha(Image.fromarray(values != transparent).convert("L"))
     if image.mode in ("I", "F"):
         raise ValueError(
             f"its pixels are {'32-bit integers' if image.mode == 'I' else 'floats'}, which have no "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from numbers import Integral, Real
 from os import PathLike
@@ -43,7 +43,8 @@ class ImageFiles:
     Parameters
     ----------
     paths : sequence of str or path-like
-        The files: JPEG, PNG, GIF, BMP, TIFF, WebP or PPM, whatever their names end in.
+        The files: JPEG, PNG, GIF, BMP, TIFF, WebP or PPM, whatever their names end in. A DataFrame
+        of one column, and an array of shape (n, 1), are sequences too.
     image_size : int or tuple of int, default=None
         Side, or (H, W), to which images are resized: to `max_pixels` of them at most, or to
         89478485 if that is more. None: all files must have one size.
@@ -202,6 +203,8 @@ class ImageFiles:
 
         Raises
         ------
+        ValueError
+            If `verbose` is not a bool.
         ImageFileError
             If files are damaged, gone, or changed. All others are decoded nonetheless.
         OSError
@@ -209,6 +212,7 @@ class ImageFiles:
         MemoryError
             If the memory does not suffice to decode a file.
         """
+        _check(isinstance(verbose, bool | np.bool_), "verbose", "True or False", verbose)
         reasons = self._cache.fill(self._rows, verbose=verbose)
         if reasons:
             raise ImageFileError(reasons)
@@ -300,21 +304,39 @@ def _check_n_pixels(size: tuple[int, int] | None, max_pixels: int) -> None:
 
 
 def _check_paths(paths: Any) -> list[str]:
-    if isinstance(paths, str | bytes | PathLike) or not isinstance(paths, Iterable):
+    paths = _only_column(paths)
+    is_single = isinstance(paths, str | bytes | PathLike)
+    is_table = isinstance(paths, Mapping) or hasattr(paths, "columns")
+    if is_single or is_table or not isinstance(paths, Iterable):
         raise ValueError(
-            f"The 'paths' parameter of ImageFiles must be a sequence of paths; got {paths!r} "
-            "instead. For one file, pass a list of it; for a folder, see "
-            "skcnn.datasets.load_image_folder."
+            "The 'paths' parameter of ImageFiles must be a sequence of paths, or one column of "
+            f"them; got {paths!r:.200} instead. For one file, pass a list of it; for a folder, see "
+            "skcnn.datasets.load_image_folder; for a table, load_image_table."
         )
     paths = list(paths)
     for i, path in enumerate(paths):
-        if not isinstance(path, str | bytes | PathLike) or not os.fspath(path):
+        if not _is_path(path):
             raise ValueError(
-                f"The 'paths' parameter of ImageFiles must hold paths; got {path!r} at {i} "
-                "instead. Images that are in memory already can be passed to fit as they are."
+                f"The 'paths' parameter of ImageFiles must hold paths; got {path!r:.60} at {i} "
+                "instead. Images that are in memory already can be passed to fit as arrays."
             )
     _check(len(paths) > 0, "paths", "at least one path", paths)
     return [os.path.abspath(os.fsdecode(path)) for path in paths]
+
+
+def _only_column(paths: Any) -> Any:
+    if len(getattr(paths, "columns", ())) == 1:
+        return paths[paths.columns[0]]
+    if isinstance(paths, np.ndarray) and paths.ndim == 2 and paths.shape[1] == 1:
+        return paths[:, 0]
+    return paths
+
+
+def _is_path(path: Any) -> bool:
+    if not isinstance(path, str | bytes | PathLike):
+        return False
+    name = os.fsdecode(path)
+    return name != "" and "\0" not in name  # as there is in the content of a file
 
 
 def _probe(paths: list[str], max_pixels: int, headers: bool) -> tuple[np.ndarray, list[Header]]:
