@@ -31,7 +31,7 @@ from sklearn.utils import _safe_indexing, indexable, resample, shuffle
 
 from skcnn import ImageFiles, LeNetClassifier
 from skcnn.exceptions import AnimatedImageWarning, ImageFileError
-from skcnn.images import FileImages, infer_layout
+from skcnn.images import FileImages, _decoding, infer_layout
 from skcnn.inspection import plot_mistakes
 
 
@@ -604,6 +604,18 @@ def test_many_threads_hold_no_more_than_there_is_room_for(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     one, many = map(float, done.stdout.split())
     assert 90 < one < many < 1.5 * one
+
+
+def test_what_an_image_is_resized_to_needs_room_too(tmp_path, monkeypatch):
+    room = _decoding._Room(100)
+    monkeypatch.setattr(_decoding, "_decoded_at_once", room)
+    asked = []
+    room_for = room.room_for
+    room.room_for = lambda n_pixels: asked.append(n_pixels) or room_for(n_pixels)
+    path = save(tmp_path, "x.png", photograph(4, 5))
+    for side in (3, 8):
+        decoded(path, image_size=side)
+    assert asked == [20, 64]
 
 
 def test_a_bomb_takes_no_memory(tmp_path):
