@@ -381,6 +381,8 @@ def test_bad_images_alone(tmp_path):
         ({"classes": "cat"}, "'classes' .* sequence of names; got 'cat'"),
         ({"classes": ["cat", "cow"]}, r"'classes' .* 2 \('cat', 'dog'\); got \['cat', 'cow'\]"),
         ({"classes": ["cat"]}, "'classes' .* at least two"),
+        ({"classes": [["cat"]]}, r"'classes' .* sequence of names; got \[\['cat'\]\]"),
+        ({"max_per_class": True}, "'max_per_class' .* positive integer; got True"),
         ({"max_per_class": 0}, "'max_per_class' .* positive integer; got 0"),
         ({"on_error": "ignore"}, "'on_error' .* 'raise' or 'skip'; got 'ignore'"),
         ({"check": "no"}, "'check' parameter of load_image_folder must be True or False; got 'no'"),
@@ -405,7 +407,8 @@ def test_a_split_folder_is_not_taken_for_classes(tmp_path):
 @pytest.mark.parametrize(
     ("names", "remedy"),
     [
-        (("train", "validation"), "2 .*Give subset='train'"),
+        (("train", "validation"), "2 .*Give subset='train'. Call them train, test and val;"),
+        (("train", "test"), "2 .*Give subset='train';"),
         (("Train", "Test"), r"2 \('Test', 'Train'\) among .*Call them train, test and val"),
         (("training", "testing"), "Call them train, test and val"),
         (("train", "extra"), r"1 \('train'\) among 2 .*Give subset='train'"),
@@ -418,6 +421,15 @@ def test_folders_named_like_subsets_are_no_classes(tmp_path, names, remedy):
         put(tmp_path, f"{name}/cat/1.png", f"{name}/dog/1.png")
     with pytest.raises(ValueError, match=f"'subset' .* got None .*{remedy}"):
         load_image_folder(tmp_path)
+
+
+def test_a_subset_behind_a_link_is_not_missing_without_a_word(tmp_path, pets):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/train").symlink_to(pets)
+    with pytest.raises(ValueError, match="got 'train', where .* holds none, .* follow_links=True"):
+        load_image_folder(tmp_path / "root", subset="train")
+    images = load_image_folder(tmp_path / "root", subset="train", follow_links=True)
+    assert len(images.data) == 5
 
 
 def test_a_class_may_have_the_name_of_a_subset(tmp_path):
@@ -500,6 +512,7 @@ def test_the_same_file_under_two_labels(pets, table):
         ),
         ({"pet": 1}, ("file", "pet"), r"'target_column' .* two labels; got 'pet', .* 1 \(1\)"),
         ({"pet": [1, "a", 1, 1, 1]}, ("file", "pet"), "labels of one type; got 'pet'"),
+        ({"pet": [np.zeros(2)] * 5}, ("file", "pet"), "labels of one type; got 'pet': unhashable"),
         ({"pet": [1, 2, np.nan, 1, 1]}, ("file", "pet"), "got nan in column 'pet' of row 2"),
         (
             {"file": ["a", None, "b", "c", "d"]},

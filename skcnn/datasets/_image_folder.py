@@ -127,11 +127,17 @@ def load_image_folder(
     check_option(loader, "on_error", ("raise", "skip"), on_error)
     for name, flag in (("check", check), ("follow_links", follow_links), ("verbose", verbose)):
         check_flag(loader, name, flag)
-    is_names = isinstance(classes, Iterable) and not isinstance(classes, str)
+    if isinstance(classes, Iterable) and not isinstance(classes, str):
+        classes = list(classes)
+    is_names = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     check_argument(
         classes is None or is_names, loader, "classes", "None or a sequence of names", classes
     )
-    is_number = isinstance(max_per_class, Integral) and max_per_class > 0
+    is_number = (
+        isinstance(max_per_class, Integral)
+        and not isinstance(max_per_class, bool)
+        and max_per_class > 0
+    )
     allowed = "None or a positive integer"
     check_argument(
         max_per_class is None or is_number, loader, "max_per_class", allowed, max_per_class
@@ -172,8 +178,9 @@ def _class_folders(walk, root, subset, classes):
         if subset not in parts:
             raise ValueError(
                 f"The 'subset' parameter of load_image_folder must name a folder of root; got "
-                f"{subset!r}, where {root!r} holds {listed([*parts, *folders])}. Call folders of "
-                "subsets train, test and val; or leave out subset= if these are classes."
+                f"{subset!r}, where {root!r} holds {listed([*parts, *folders])}, and other "
+                f"things: {listed_reasons(walk.ignored)}. Call folders of subsets train, test and "
+                "val; or leave out subset= if these are classes."
             )
         walk.ignored.update(dict.fromkeys(folders.values(), "none of train, test and val"))
         parts = {part: walk.folders_in(folder) for part, folder in parts.items()}
@@ -214,10 +221,12 @@ def _check_no_subsets(walk, root, folders):
     """Refuse folders of subsets, which would be taken for classes."""
     named = [name for name in folders if name.lower() in _SUBSET_NAMES]
     if len(named) > 1 or any(walk.holds_folders(folders[name]) for name in named):
-        known = [name for name in named if name in _SUBSETS]
-        hint = f"Give subset={known[0]!r}" if known else "Call them train, test and val"
+        known = [name for name in _SUBSETS if name in named]
+        hints = [f"Give subset={known[0]!r}"] if known else []
+        hints += ["Call them train, test and val"] if len(known) < len(named) else []
         raise ValueError(
             "The 'subset' parameter of load_image_folder must be 'train', 'test' or 'val' where "
             f"root holds folders of subsets; got None for {root!r}, which holds {listed(named)} "
-            f"among {listed(list(folders))}. {hint}; or give classes= if these are classes."
+            f"among {listed(list(folders))}. {'. '.join(hints)}; or give classes= if these are "
+            "classes."
         )

@@ -202,3 +202,5 @@ def _is_missing(value):
         return value is None or value == "" or bool(value != value)  # NaN
     except TypeError:  # pandas' NA, which is neither equal nor not
         return True
+    except ValueError:  # an array
+        return False
