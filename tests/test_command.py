@@ -267,6 +267,19 @@ def test_a_folder_stands_for_its_images(photos, model, run, monkeypatch):
     assert any("1 other things are passed over, as" in line for line in errors)
 
 
+def test_closed_streams(photos, model, run, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", None)
+        status, out, _ = run("predict", model, files_of(photos)[0], "none.png")
+    assert status == 1
+    assert len(rows_of(out)) == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", None)
+        status, _, errors = run("predict", model, files_of(photos)[0])
+    assert status == 2
+    assert "standard output is closed" in errors[-1]
+
+
 def test_nobody_reads_on(photos, model):
     reader, writer = os.pipe()
     os.close(reader)
@@ -365,6 +378,10 @@ def test_summary_of_a_model_and_of_a_network(model, run):
     status, out, _ = run("summary", "resnet18", "--image-size", 32, "--classes", 5)
     assert status == 0
     assert out.strip() == str(skcnn.ResNetClassifier().summary((3, 32, 32), 5))
+    for name in ("none.skcnn", "./none"):
+        status, _, errors = run("summary", name)
+        assert status == 2
+        assert f"got '{name}': there is no such file" in errors[-1]
     status, _, errors = run("summary", "resnet19")
     assert status == 2
     assert "Close to it" in errors[-1]

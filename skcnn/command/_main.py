@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 
-from skcnn.command._messages import complain, warn
+from skcnn.command._messages import complain, naming, printable, warn
 from skcnn.command._parser import make_parser
 from skcnn.exceptions import ImageFileError
 
@@ -33,14 +33,19 @@ def main(argv=None):
     SystemExit
         With status 2, if the arguments are wrong; with 0, after ``--help`` and ``--version``.
     """
+    if sys.stderr is None:  # closed by the shell: nobody wants to know
+        sys.stderr = io.StringIO()
     args = make_parser().parse_args(argv)
+    if sys.stdout is None:
+        args.parser.error("standard output is closed. Send it to a file, or to /dev/null")
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be text
         sys.stdout.reconfigure(errors="backslashreplace")
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             status = importlib.import_module(f"skcnn.command._{args.command}").run(args)
-            sys.stdout.flush()
+            with naming("standard output"):
+                sys.stdout.flush()
         except KeyboardInterrupt:
             complain("interrupted")
             return INTERRUPTED
@@ -51,12 +56,20 @@ def main(argv=None):
             if args.debug:
                 raise
             _explain(error, args)
+            _flush_stdout()
             return 1
     return status
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None):
     warn(str(message))
+
+
+def _flush_stdout():
+    try:
+        sys.stdout.flush()
+    except OSError:  # of which was told already
+        _close_stdout()
 
 
 def _close_stdout():
@@ -68,14 +81,14 @@ def _close_stdout():
 def _explain(error, args):
     if isinstance(error, ImageFileError):
         for path, reason in error.reasons.items():
-            complain(f"{path}: {reason}")
+            complain(f"{printable(path)}: {reason}")
         n_files = len(error.reasons)
         complain(
             f"{n_files} image file{'s' * (n_files > 1)} cannot be used. Repair or remove them"
             + (", or leave them out with --skip-bad." if hasattr(args, "skip_bad") else ".")
         )
     elif isinstance(error, OSError) and error.filename and error.strerror:
-        complain(f"{error.filename}: {error.strerror}")
+        complain(f"{printable(error.filename)}: {error.strerror}")
     elif isinstance(error, OSError | ValueError) and str(error):
         complain(str(error))
     else:
