@@ -1,6 +1,7 @@
 """The command line: what each command prints and writes, and how it ends when things go wrong."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 import skcnn
-from skcnn.command import main
+from skcnn.command import _predict, main
 from skcnn.command._networks import NETWORKS, make_classifier
 from skcnn.datasets import load_image_folder
 from skcnn.exceptions import ModelFileError
@@ -115,8 +116,10 @@ def test_val_decides_which_epoch_is_kept(photos, trained):
 def test_a_folder_of_classes_alone(photos, run, tmp_path):
     arguments = ["--network", "lenet", "--epochs", 1, "--max-per-class", 8, "--image-size", 16]
     arguments += ["--resize", "squash", "--mode", "RGB", "--set", "early_stopping=False"]
-    status, out, _ = run("train", photos / "test", "--out", tmp_path / "m", *arguments)
+    status, out, errors = run("train", photos / "test", "--out", tmp_path / "m", *arguments)
     assert status == 0
+    assert any("train_acc" in line for line in errors)
+    assert "\x1b" not in "".join(errors)  # colours, which no file has a use for
     assert "16 images of 2 classes (bag 8, top 8)" in out
     assert "none set aside" in out
     assert "test accuracy" not in out
@@ -151,6 +154,17 @@ def test_a_damaged_file_stops_training(photos, run, tmp_path):
         (["--out", "m", "--augment", "mirror,flip"], "'augment' parameter .*'flip'"),
         (["--out", "m", "--image-size", "0"], "must be a whole number from 1; got '0'"),
         (["--out", "m", "--weights", "none.pth"], "none.pth', where there is no file"),
+        (["--out", "m.png", "--plot", "./m.png"], "--plot: 'm.png' is the file of --out too"),
+        (["--out", "m", "--weights", "{exists}", "--plot", "{exists}", "--force"], "of --weights"),
+        (["--out", "{image}", "--force"], "is one of the images of DIR. Give another name"),
+        (["--out", "/dev/null"], "is no regular file"),
+        (["--out", "m" * 250], "cannot be written: File name too long"),
+        (["--out", "m", "--plot", "m.xyz"], "of no format that can be drawn. .*png"),
+        (["--out", "m", "--crop-pct", "2"], "--crop-pct: must be a number above 0.*got '2'"),
+        (["--out", "m", "--network", "lenet", "--device", "x"], "'device' parameter .*got 'x'"),
+        (["--out", "m", "--network", "lenet", "--device", "cuda:99"], "a device of this machine"),
+        (["--out", "m", "--network", "lenet", "--freeze", "99"], "'freeze' parameter .*got 99"),
+        (["--out", "m", "--network", "lenet", "--memory", "{exists}"], "'memory' parameter .*fold"),
         ([], "required: --out"),
     ],
 )
@@ -163,11 +177,14 @@ def test_wrong_arguments_end_it_before_any_work(
     monkeypatch.setattr("skcnn.command._folders.load_image_folder", refuse)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "exists").write_text("of value")
-    places = {"root": tmp_path, "exists": tmp_path / "exists"}
+    image = photos / "train" / "bag" / "cut.png"
+    before = image.read_bytes()
+    places = {"root": tmp_path, "exists": tmp_path / "exists", "image": image}
     status, out, errors = run("train", photos, *(word.format(**places) for word in arguments))
     assert status == 2
     assert not out
     assert (tmp_path / "exists").read_text() == "of value"
+    assert image.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
     assert re.search(message, " ".join(errors)), errors
 
@@ -176,10 +193,46 @@ def test_a_folder_that_is_none(run, tmp_path):
     status, _, errors = run("train", tmp_path / "none", "--out", tmp_path / "m")
     assert status == 2
     assert "argument DIR: must be a folder" in errors[-1]
+    status, _, errors = run("train", "x" * 300, "--out", tmp_path / "m")
+    assert status == 2
+    assert errors[-1].endswith("File name too long")
     status, _, errors = run("train", tmp_path, "--out", tmp_path / "m", "--network", "lenet")
     assert status == 1
     assert len(errors) == 1
     assert "folder for each of at least two classes" in errors[0]
+
+
+def linked(photos, root, folders):
+    """Folders that have an image each, of the class that is given for each."""
+    for folder, label in folders.items():
+        (root / folder).mkdir(parents=True)
+        image = next((photos / "test" / label).iterdir())
+        os.link(image, root / folder / "1.png")
+    return root
+
+
+def test_classes_that_are_not_trained_on_are_refused(photos, run, tmp_path):
+    folders = {"train/bag": "bag", "train/top": "top", "val/bag": "bag", "test/bags": "bag"}
+    root = linked(photos, tmp_path / "photos", folders)
+    status, _, errors = run("train", root, "--out", tmp_path / "m", "--network", "lenet")
+    assert status == 1
+    assert any("'val' has no images of top" in line.replace(f"{root}/", "") for line in errors)
+    assert f"'{root}/test' must have classes that the model knows, bag, top; got bags" in errors[-1]
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_disk_that_is_full(photos, run, tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("skcnn._saving.write_model", fail)
+    arguments = ["--network", "lenet", "--epochs", 1, "--max-per-class", 8]
+    arguments += ["--memory", tmp_path / "fits"]
+    status, _, errors = run("train", photos / "test", "--out", tmp_path / "m", *arguments)
+    assert status == 1
+    assert "kept in --memory" in errors[-2]
+    assert errors[-1].startswith(f"skcnn: error: {tmp_path / 'm'}: ")
+    assert "No space left on device" in errors[-1]
 
 
 # predict -----------------------------------------------------------------------------------------
@@ -246,8 +299,8 @@ def test_bad_files_are_told_of_and_the_others_predicted(photos, model, run, tmp_
 
 def test_names_on_standard_input(photos, model, run, monkeypatch):
     paths = files_of(photos)[:3]
-    for end, options in ("\n", []), ("\0", ["-0"]):
-        stdin = io.TextIOWrapper(io.BytesIO(end.join(paths[1:]).encode()))
+    for end, options in ("\n", []), ("\r\n", []), ("\0", ["-0"]):
+        stdin = io.TextIOWrapper(io.BytesIO(end.join([*paths[1:], ""]).encode()))
         monkeypatch.setattr(sys, "stdin", stdin)
         status, out, _ = run("predict", model, paths[0], "-", *options)
         assert status == 0
@@ -267,6 +320,63 @@ def test_a_folder_stands_for_its_images(photos, model, run, monkeypatch):
     assert any("1 other things are passed over, as" in line for line in errors)
 
 
+def test_a_carriage_return_may_belong_to_a_name(photos, model, run, tmp_path, monkeypatch):
+    path = tmp_path / "1.png\r"
+    os.link(files_of(photos)[0], path)
+    for stdin, status in (os.fsencode(path), 0), (b"no\tne\r\n\r\n", 1):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        ended, _, errors = run("predict", model, "-")
+        assert ended == status
+    assert errors == ["skcnn: error: no\\tne: No such file or directory"]
+
+
+def test_links_out_of_a_folder_are_followed_on_request(photos, model, run, tmp_path):
+    for label in ("bag", "top"):
+        (tmp_path / label).symlink_to(photos / "test" / label)
+    status, out, errors = run("predict", model, tmp_path)
+    assert (status, rows_of(out)) == (0, [])
+    assert "which --follow-links would follow" in errors[0]
+    _, out, _ = run("predict", model, tmp_path, "--follow-links")
+    assert len(rows_of(out)) == 40
+    _, out, _ = run("evaluate", model, tmp_path, "--follow-links", "--json")
+    assert json.loads(out)["n_images"] == 40
+
+
+def test_output_is_whole_or_as_it_was(photos, model, run, tmp_path, monkeypatch):
+    predict, batches = _predict._predict, []
+
+    def fail_at_second(classifier, names, k):
+        batches.append(names)
+        if len(batches) == 2:
+            raise MemoryError
+        return predict(classifier, names, k)
+
+    monkeypatch.setattr(_predict, "_AT_ONCE", 2)
+    monkeypatch.setattr(_predict, "_predict", fail_at_second)
+    output = tmp_path / "labels.csv"
+    output.write_text("before")
+    output.chmod(0o640)
+    arguments = ["predict", model, *files_of(photos)[:3], "--output", output, "--force"]
+    assert run(*arguments)[0] == 1
+    assert output.read_text() == "before"
+    assert run(*arguments)[0] == 0
+    assert len(rows_of(output.read_text())) == 3
+    assert output.stat().st_mode & 0o777 == 0o640
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_output_that_cannot_be_written_is_named(photos, model, run, monkeypatch):
+    image = files_of(photos)[0]
+    status, _, errors = run("predict", model, image, "--output", "/dev/full")
+    assert (status, errors) == (1, ["skcnn: error: /dev/full: No space left on device"])
+    for arguments in ["predict", model, image], ["summary", model], ["evaluate", model, photos]:
+        with open("/dev/full", "w") as full, monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", full)
+            status, _, errors = run(*arguments)
+        assert (status, errors) == (1, ["skcnn: error: standard output: No space left on device"])
+
+
 def test_closed_streams(photos, model, run, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(sys, "stderr", None)
@@ -278,6 +388,38 @@ def test_closed_streams(photos, model, run, monkeypatch):
         status, _, errors = run("predict", model, files_of(photos)[0])
     assert status == 2
     assert "standard output is closed" in errors[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "{model}", "{image}", "--output", "{model}"], "is the file of MODEL too"),
+        (["predict", "{model}", "{image}", "--output", "{link}"], "is the file of FILE too"),
+        (["predict", "{model}", "{root}", "--output", "{image}"], "is one of the images of FILE"),
+        (["predict", "{model}", ""], "argument FILE: must be the name of a file or folder; got ''"),
+        (["evaluate", "{model}", "{root}", "--mistakes", "{model}"], "is the file of MODEL too"),
+        (["evaluate", "{model}", "{root}", "--mistakes", "{link}"], "is one of the images of DIR"),
+        (
+            ["evaluate", "{model}", "{root}", "--mistakes", "m", "--confusion-matrix", "m"],
+            "--mistakes: 'm' is the file of --confusion-matrix too",
+        ),
+        (["evaluate", "{model}", "{root}", "--confusion-matrix", "m.foo"], "of no format"),
+    ],
+)
+def test_no_output_takes_the_place_of_another_file(
+    photos, model, run, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    image = linked(photos, tmp_path, {"photos/bag": "bag"}) / "photos" / "bag" / "1.png"
+    (tmp_path / "link").symlink_to(image)
+    places = {"model": model, "root": tmp_path / "photos", "image": image}
+    places["link"] = tmp_path / "link"
+    before = model.read_bytes(), image.read_bytes(), sorted(tmp_path.iterdir())
+    words = [word.format(**places) for word in arguments]
+    status, out, errors = run(*words, *["--force"] * (words[-1] != ""))
+    assert (status, out) == (2, "")
+    assert message in errors[-1]
+    assert (model.read_bytes(), image.read_bytes(), sorted(tmp_path.iterdir())) == before
 
 
 def test_nobody_reads_on(photos, model):
@@ -364,6 +506,34 @@ def test_folders_may_name_labels_that_are_no_strings(photos, run, tmp_path):
     status, out, errors = run("evaluate", tmp_path / "model", tmp_path / "photos", "--json")
     assert status == 0, errors
     assert set(json.loads(out)["classes"]) == {"7", "8"}
+
+
+def test_names_that_are_no_text_do_not_break_lines_or_pictures(photos, run, tmp_path):
+    names = np.array(["new\nline", "\x1b[2J\udcff"])
+    images = load_image_folder(photos, subset="test")
+    clf = skcnn.LeNetClassifier(max_epochs=1, early_stopping=False, random_state=0)
+    clf.fit(images.data, names[images.target]).save(tmp_path / "model")
+    # One of them in the wrong folder.
+    folders = {f"photos/{names[0]}": "bag", f"photos/{names[1]}": "top"}
+    root = linked(photos, tmp_path, folders) / "photos"
+    os.link(root / names[0] / "1.png", root / names[1] / "2\t.png")
+    matrix = tmp_path / "matrix.svg"
+    status, out, errors = run("evaluate", tmp_path / "model", root, "--confusion-matrix", matrix)
+    assert status == 0, errors
+    assert matrix.exists()
+    _, summary, _ = run("summary", tmp_path / "model")
+    for text in (out, summary):
+        assert "new\\nline" in text
+        assert "\\x1b[2J\\xff" in text
+        assert text.replace("\n", "").replace("…", "").isprintable()
+
+
+def test_a_class_without_images(photos, model, run, tmp_path):
+    linked(photos, tmp_path, {"top": "top"})
+    (tmp_path / "bag").mkdir()
+    status, _, errors = run("evaluate", model, tmp_path)
+    assert status == 1
+    assert errors[0].endswith("Remove these folders, or fill them.")
 
 
 # summary -----------------------------------------------------------------------------------------

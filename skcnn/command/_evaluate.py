@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import json
 import os
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
-from skcnn.command._folders import describe, load_labelled, subsets_of
-from skcnn.command._outputs import check_outputs, save_figure
+from skcnn.command._folders import check_known, describe, labels_of, load_labelled, subsets_of
+from skcnn.command._messages import naming, printable, say
+from skcnn.command._outputs import check_outputs, save_figure, written_whole
 from skcnn.inspection import ConfusionMatrixDisplay, EvaluationReport, Mistake, evaluate
 from skcnn.persistence import load
 
@@ -26,7 +28,8 @@ _COLUMNS = ("file", "true_label", "predicted_label", "probability")
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the report, and write what else was asked for."""
-    check_outputs(args, "confusion_matrix", "mistakes")
+    inputs = {"MODEL": [args.model], "DIR": [args.folder]}
+    check_outputs(args, "confusion_matrix", "mistakes", inputs=inputs)
     classifier = load(args.model)
     found = subsets_of(args.folder)
     subset = next((name for name in _MEASURED if name in found), None)
@@ -35,9 +38,10 @@ def run(args: argparse.Namespace) -> int:
         subset,
         classifier.file_options_,  # as the images that it learned from were read
         skip_bad=args.skip_bad,
+        follow_links=args.follow_links,
         verbose=sys.stderr.isatty(),
     )
-    y = _as_known(images.target_names[images.target], classifier.classes_)
+    y = _as_known(labels_of(images), classifier.classes_)
     with warnings.catch_warnings():
         # Classes without images, which the table shows.
         warnings.simplefilter("ignore", UndefinedMetricWarning)
@@ -45,13 +49,12 @@ def run(args: argparse.Namespace) -> int:
 
     mistakes = [_cells(mistake, args.folder) for mistake in report.mistakes]
     if args.json:
-        print(json.dumps(_as_json(report, mistakes)))
+        say(json.dumps(_as_json(report, mistakes)))
     else:
-        print(describe(args.folder, subset, images), report, _listed(mistakes), sep="\n\n")
+        say(describe(args.folder, subset, images), "", _shown(report), "", _listed(mistakes))
     if args.confusion_matrix:
-        display = ConfusionMatrixDisplay(
-            report.confusion_matrix, display_labels=report.target_names
-        )
+        names = _shown(report).target_names
+        display = ConfusionMatrixDisplay(report.confusion_matrix, display_labels=names)
         save_figure(display.plot(), args.confusion_matrix)
     if args.mistakes:
         _write_csv(mistakes, args.mistakes)
@@ -61,12 +64,7 @@ def run(args: argparse.Namespace) -> int:
 def _as_known(names: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Labels of the model that the names of folders stand for."""
     known = {str(label): label for label in classes}
-    unknown = sorted(set(names) - known.keys())
-    if unknown:
-        raise ValueError(
-            f"The folder must have classes that the model knows, {', '.join(known)}; got "
-            f"{', '.join(unknown)} as well. Rename or remove these folders."
-        )
+    check_known(names, known, "The folder")
     return np.array([known[name] for name in names])
 
 
@@ -77,12 +75,20 @@ def _cells(mistake: Mistake, folder: Path) -> tuple[str, str, str, float]:
     return (path, *labels, round(mistake.probability, 6))
 
 
+def _shown(report: EvaluationReport) -> EvaluationReport:
+    """Give classes names that fit into a table, and into a picture."""
+    shown = copy.copy(report)
+    shown.target_names = [*map(printable, report.target_names)]
+    return shown
+
+
 def _listed(mistakes: list[tuple]) -> str:
     if not mistakes:
         return "No mistakes."
     lines = [
         f"  {path}: {true_label}, taken for {predicted_label} ({probability:.0%})"
-        for path, true_label, predicted_label, probability in mistakes[:_LISTED]
+        for *names, probability in mistakes[:_LISTED]
+        for path, true_label, predicted_label in [map(printable, names)]
     ]
     return "\n".join(["The most confident mistakes:", *lines])
 
@@ -105,7 +111,8 @@ def _as_json(report: EvaluationReport, mistakes: list[tuple]) -> dict[str, Any]:
 
 def _write_csv(mistakes: list[tuple], path: Path) -> None:
     # Names of files are bytes, and come out as the bytes that they were.
-    with open(path, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    options = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    with naming(path), written_whole(path, **options) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         writer.writerows(mistakes)

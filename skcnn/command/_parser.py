@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
+import stat
 import sys
 import textwrap
 from pathlib import Path
@@ -139,7 +141,7 @@ def _add_train(commands: Any) -> None:
     images.add_argument(
         "--crop-pct",
         metavar="SHARE",
-        type=float,
+        type=_share,
         default=1.0,
         help="share of the shorter side that --resize crop keeps; default: all of it",
     )
@@ -152,7 +154,7 @@ def _add_train(commands: Any) -> None:
         type=_positive,
         help="images of each class to learn from at most; the first by name",
     )
-    _add_skip_bad(images)
+    _add_reading(images)
 
     training = parser.add_argument_group("training (the defaults are those of the classifiers)")
     # Each has the name of a parameter of the classifiers, and is passed on if it is given.
@@ -197,7 +199,7 @@ def _add_evaluate(commands: Any) -> None:
     )
     _add_model(parser)
     parser.add_argument("folder", metavar="DIR", type=_folder, help="the folder")
-    _add_skip_bad(parser)
+    _add_reading(parser)
     parser.add_argument(
         "--confusion-matrix", metavar="PNG", type=Path, help="draw what is taken for what"
     )
@@ -215,11 +217,13 @@ def _add_predict(commands: Any) -> None:
         "files",
         metavar="FILE",
         nargs="+",
+        type=_name,
         help="an image, a folder of images, or -: their names are on standard input, a line each",
     )
     parser.add_argument(
         "-0", "--null", action="store_true", help="the names on standard input end in NUL"
     )
+    _add_follow_links(parser)
     parser.add_argument(
         "--format",
         choices=["csv", "jsonl"],
@@ -281,11 +285,18 @@ def _add_model(parser: Any) -> None:
     parser.add_argument("model", metavar="MODEL", type=Path, help="what 'train' saved")
 
 
-def _add_skip_bad(parser: Any) -> None:
+def _add_reading(parser: Any) -> None:
     parser.add_argument(
         "--skip-bad",
         action="store_true",
         help="leave out files that cannot be read, and list them, instead of stopping",
+    )
+    _add_follow_links(parser)
+
+
+def _add_follow_links(parser: Any) -> None:
+    parser.add_argument(
+        "--follow-links", action="store_true", help="read what links lead to, out of the folder too"
     )
 
 
@@ -298,11 +309,31 @@ def _add_common(parser: Any) -> None:
 
 
 def _folder(text: str) -> Path:
-    path = Path(text)
-    if not path.is_dir():
-        what = "there is nothing of that name" if not path.exists() else "that is a file"
-        raise argparse.ArgumentTypeError(f"must be a folder; got {text!r}: {what}")
-    return path
+    try:
+        reason = "" if stat.S_ISDIR(os.stat(text).st_mode) else "that is a file"
+    except FileNotFoundError:
+        reason = "there is nothing of that name"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise argparse.ArgumentTypeError(f"must be a folder; got {text!r}: {reason}")
+    return Path(text)
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must be the name of a file or folder; got ''")
+    return text
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, and at most 1; got {text!r}")
+    return share
 
 
 def _positive(text: str) -> int:

@@ -16,8 +16,8 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from skcnn.command._messages import complain, warn
-from skcnn.command._outputs import check_outputs
+from skcnn.command._messages import complain, naming, printable, warn
+from skcnn.command._outputs import check_outputs, written_whole
 from skcnn.datasets._folder_walk import FolderWalk
 from skcnn.exceptions import ImageFileError
 from skcnn.images import ImageFiles
@@ -31,18 +31,18 @@ Ranked = list[tuple[Any, float]]  # labels with their probabilities, the most pr
 
 def run(args: argparse.Namespace) -> int:
     """Predict in batches, and write each at once."""
-    check_outputs(args, "output")
+    check_outputs(args, "output", inputs={"MODEL": [args.model], "FILE": args.files})
     classifier = load(args.model)
     k = min(args.top_k, len(classifier.classes_))
     n_bad = 0
-    names = _names(args.files, b"\0" if args.null else b"\n")
-    with _opened(args.output, args.format) as stream:
+    names = _names(args.files, b"\0" if args.null else b"\n", args.follow_links)
+    with naming(args.output or "standard output"), _opened(args.output, args.format) as stream:
         write = _writer(stream, args.format, k)
         while batch := list(itertools.islice(names, _AT_ONCE)):
             found, reasons = _predict(classifier, batch, k)
             for name in batch:
                 if name in reasons:
-                    complain(f"{name}: {reasons[name]}")
+                    complain(f"{printable(name)}: {reasons[name]}")
                 else:
                     write(name, found[name])
             stream.flush()
@@ -53,33 +53,46 @@ def run(args: argparse.Namespace) -> int:
 # Names of files ----------------------------------------------------------------------------------
 
 
-def _names(files: Iterable[str], end: bytes) -> Iterator[str]:
+def _names(files: Iterable[str], end: bytes, follow_links: bool) -> Iterator[str]:
     """All files, those in folders and those that standard input names among them."""
     for name in files:
         if name == "-":
-            yield from _read_names(end)
+            read = _read_names(end)
+            yield from _without_return(read) if end == b"\n" else read
         elif os.path.isdir(name):
-            yield from _images_in(name)
+            yield from _images_in(name, follow_links)
         else:
             yield name
 
 
 def _read_names(end: bytes) -> Iterator[str]:
     begun = b""
-    while chunk := sys.stdin.buffer.read1():
-        *names, begun = (begun + chunk).split(end)
-        yield from (os.fsdecode(name) for name in names if name)
+    with naming("standard input"):
+        while chunk := sys.stdin.buffer.read1():
+            *names, begun = (begun + chunk).split(end)
+            yield from (os.fsdecode(name) for name in names if name)
     if begun:
         yield os.fsdecode(begun)
 
 
-def _images_in(folder: str) -> list[str]:
-    walk = FolderWalk(folder, follow_links=False)
+def _without_return(lines: Iterable[str]) -> Iterator[str]:
+    """Take off the carriage returns that lists from Windows have, unless they belong to a name."""
+    for line in lines:
+        name = line.removesuffix("\r")
+        if name != line and os.path.exists(line):
+            yield line
+        elif name:
+            yield name
+
+
+def _images_in(folder: str, follow_links: bool) -> list[str]:
+    walk = FolderWalk(folder, follow_links)
     (images,) = walk.images_in({folder: folder}).values()
     if walk.unreadable:
         raise ImageFileError(walk.unreadable)
     if walk.ignored:
         path, reason = next(iter(walk.ignored.items()))
+        folder, path = printable(folder), printable(path)
         warn(f"{folder}: {len(walk.ignored):,} other things are passed over, as {path}: {reason}")
     return images
 
@@ -121,7 +134,7 @@ def _opened(path: Path | None, file_format: str) -> Iterator[TextIO]:
     """Stream in UTF-8 for names that need not be text: CSV has their bytes, JSON escapes them."""
     errors = "surrogateescape" if file_format == "csv" else "backslashreplace"
     if path is not None:
-        with open(path, "w", newline="", encoding="utf-8", errors=errors) as file:
+        with written_whole(path, newline="", encoding="utf-8", errors=errors) as file:
             yield file
         return
     if isinstance(sys.stdout, io.TextIOWrapper):
