@@ -292,7 +292,7 @@ def _kept(params: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def _is_place(name: str, value: Any) -> bool:
     """Whether a parameter says where to read or write, which no file of a stranger must do."""
     if name == "weights":
-        return isinstance(value, str | os.PathLike) and is_path(value)
+        return isinstance(value, str) and is_path(value)
     return name in ("checkpoint_dir", "memory") and value is not None
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from sklearn.utils import Bunch
 
+from skcnn.command._configuration import configured
 from skcnn.command._folders import check_known, describe, labels_of, load_labelled, subsets_of
 from skcnn.command._messages import PlainProgress, printable, say, warn
 from skcnn.command._networks import find_network, make_classifier
 from skcnn.command._outputs import check_outputs, save_figure
-from skcnn.command._parameters import configured
 from skcnn.inspection import plot_history
 
 

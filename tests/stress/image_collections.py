@@ -4,7 +4,7 @@
 2. Tiny files, in one folder for each of many classes, or of two: a tenth of them, then all.
 
 Each is done in a process of its own, whose time and peak memory are printed beside those of a
-process that only imports skcnn. Not a test: it takes minutes, 5 GB of disk and 4 GB of memory.
+process that only imports skcnn. Not a test: it takes minutes, 5 GB of disk and 2.2 GB of memory.
 
     python tests/stress/image_collections.py [--files 100000] [--classes 10000] [--folder ...]
 """
