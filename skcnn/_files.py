@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 _SUFFIX = ".partial"
 _LONGEST_BEGINNING = 200  # bytes of the kind and the checksum
@@ -78,7 +78,21 @@ def naming_the_file(path: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, *parts: bytes | memoryview) -> None:
-    """Write `parts`, one after the other, so that `path` is at any time the old file or the new.
+    """Write `parts`, one after the other, as `open_whole` does.
+
+    Parameters
+    ----------
+    path : Path
+        In a folder that exists.
+    *parts : bytes-like
+    """
+    with open_whole(path) as file:
+        file.writelines(parts)
+
+
+@contextlib.contextmanager
+def open_whole(path: Path, kind: str = "b", **options: Any) -> Iterator[IO[Any]]:
+    """Open a file to write, so that `path` is at any time the old file or the new, whole one.
 
     Where there is a file already, the new one has its permissions; a link stays a link. What a
     writer of the same file left, when it was killed, is removed.
@@ -87,7 +101,10 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     ----------
     path : Path
         In a folder that exists.
-    *parts : bytes-like
+    kind : {"b", "t"}, default="b"
+        Bytes or text.
+    **options : dict
+        Of `open`.
     """
     path = Path(os.path.realpath(path))
     # No longer than names may be.
@@ -95,8 +112,8 @@ def write_whole(path: Path, *parts: bytes | memoryview) -> None:
     remove_partial_files(path.parent, f"{glob.escape(begun)}.*-*")
     unfinished = path.with_name(f"{begun}.{os.getpid()}-{secrets.token_hex(4)}{_SUFFIX}")
     try:
-        with open(unfinished, "xb") as file:
-            file.writelines(parts)
+        with open(unfinished, f"x{kind}", **options) as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):

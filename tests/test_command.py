@@ -158,7 +158,7 @@ def test_a_damaged_file_stops_training(photos, run, tmp_path):
         (["--out", "m", "--weights", "{exists}", "--plot", "{exists}", "--force"], "of --weights"),
         (["--out", "{image}", "--force"], "is one of the images of DIR. Give another name"),
         (["--out", "/dev/null"], "is no regular file"),
-        (["--out", "m" * 250], "cannot be written: File name too long"),
+        (["--out", "m" * 256], "cannot be written: File name too long"),
         (["--out", "m", "--plot", "m.xyz"], "of no format that can be drawn. .*png"),
         (["--out", "m", "--crop-pct", "2"], "--crop-pct: must be a number above 0.*got '2'"),
         (["--out", "m", "--network", "lenet", "--device", "x"], "'device' parameter .*got 'x'"),

@@ -102,6 +102,7 @@ ALLOWED = {
     ),
     "command": (
         {
+            "_files",
             "_version",
             "classifiers",
             "datasets",

@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from skcnn._files import open_whole
 from skcnn.command._messages import naming
 from skcnn.datasets._folder_walk import SUFFIXES
 
 FIGURES = ("plot", "confusion_matrix")
-_UNFINISHED = ".{pid}.partial"
-_LONGEST_ADDITION = 32  # characters that the name of an unfinished file has more
 
 
 def check_outputs(
@@ -47,7 +45,7 @@ def _reason_against(name: str, path: Path, force: bool) -> str | None:
     if name in FIGURES and (formats := _formats_but(path)):
         return f"is of no format that can be drawn. Let its name end in one of {formats}."
     try:
-        os.lstat(f"{path}{'_' * _LONGEST_ADDITION}")
+        os.lstat(path)
     except FileNotFoundError:
         pass
     except OSError as error:
@@ -106,16 +104,8 @@ def written_whole(path: Path, kind: str = "t", **options: Any) -> Iterator[IO[An
         with open(path, f"w{kind}", **options) as file:
             yield file
         return
-    target = os.path.realpath(path)  # a link stays a link
-    unfinished = target + _UNFINISHED.format(pid=os.getpid())
-    with contextlib.ExitStack() as on_error:
-        with open(unfinished, f"x{kind}", **options) as file:
-            on_error.callback(os.unlink, unfinished)
-            yield file
-        with contextlib.suppress(FileNotFoundError):
-            os.chmod(unfinished, stat.S_IMODE(os.stat(target).st_mode))
-        os.replace(unfinished, target)
-        on_error.pop_all()
+    with open_whole(path, kind, **options) as file:
+        yield file
 
 
 def save_figure(display: Any, path: Path) -> None:
