@@ -469,7 +469,6 @@ class ImageClassifier(
             crop=crop,
             mixing=make_mixing(self.mixing, len(self.classes_)),
             precision=self.precision,
-            reproducible=self.random_state is not None,
             deterministic=self.deterministic,
             max_grad_norm=self.max_grad_norm,
             split_on_oom=self.on_oom == "split",

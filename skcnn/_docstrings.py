@@ -65,11 +65,10 @@ lr : float, default=1e-3
     tta : bool, default=False
         Predict from the mean of the logits of each image and its mirror image. Needs no new fit.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Of training; predictions are float32. "auto": where the device has bfloat16 and the fit is
-        long enough to earn it back, a few steps are timed in each, in the layout of memory that
-        is faster, and the fastest whose loss agrees with float32 is taken, on this machine from
-        then on; otherwise float32 on the CPU and bfloat16 on GPUs. The layout is found in the same
-        way for the other two.
+        Precision used for training; predictions use float32. "auto": bfloat16 where the device
+        computes in it and, on the CPU, most of the work is in layers of 32 channels or more;
+        float32 otherwise. The choice depends on the network, the size of the images and the
+        processor alone.
     compile : bool, default=False
         Train through ``torch.compile``. It takes its time at first: for long fits.
     on_oom : {"raise", "split"}, default="raise"
@@ -121,9 +120,9 @@ lr : float, default=1e-3
         `fit` goes on from the weights of the last one; optimizer and schedule start anew. With
         another `freeze`, it unfreezes.
     deterministic : bool, default=False
-        Let torch use only algorithms that give the same bytes each time, which on GPUs costs speed,
-        and choose precision and layout by rule. An error where there is no such algorithm. On the
-        CPU, fits with a `random_state` repeat without it.
+        Let torch use only algorithms that give the same bytes each time, which on GPUs costs speed.
+        An error where there is no such algorithm. On the CPU, fits with a `random_state` repeat
+        without it.
     random_state : int, RandomState instance or None, default=None
         Seeds everything: initialisation, split, order, dropout, augmentation. With an int, the
         same data and the same number of threads give the same bytes, in any process.

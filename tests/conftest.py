@@ -9,20 +9,11 @@ collect_ignore = ["stress"]  # scripts that take long
 
 @pytest.fixture(scope="session", autouse=True)
 def torch_home(tmp_path_factory):
-    """Folder of torch's downloads and of skcnn's records, instead of the user's."""
+    """Folder of torch's downloads, instead of the user's."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         folder = tmp_path_factory.mktemp("torch")
         monkeypatch.setenv("TORCH_HOME", str(folder))
         yield folder
-
-
-@pytest.fixture(autouse=True)
-def no_timing(monkeypatch):
-    """Let fits go by rule: what timing chooses, and so how they round, differs from run to run.
-
-    Tests of the timing allow it again.
-    """
-    monkeypatch.setattr("skcnn.training.arithmetic._SHARE_OF_FIT", 0)
 
 
 @pytest.fixture(scope="session")

@@ -180,8 +180,6 @@ def main():
         return
     results = {"machine": describe_machine()}
     with tempfile.TemporaryDirectory() as folder:
-        # A record of its own of what timing chose, for all fits here.
-        os.environ["TORCH_HOME"] = folder
         write_images(folder, args.images)
         for name in args.only:
             results[name] = PARTS[name](Path(folder), args.images, args.repeats)

@@ -2,18 +2,15 @@
 
 1. Fits on 80 rows with a linear network, beside a bare loop.
 2. Predictions, with all checks, beside the bare forward pass on the same batches, made ready.
-3. The choice of precision and layout: its time, as a share of a fit with the default `max_epochs`.
-4. Peak memory of a fit on a memory-mapped set, and of one on a set ten times larger, each in a
+3. Peak memory of a fit on a memory-mapped set, and of one on a set ten times larger, each in a
    process of its own; on Linux.
 
 Both sides run in turn in one process; medians and their ratio are printed.
 
-    python examples/benchmarks/overheads.py [--only small_data predictions choice memory]
+    python examples/benchmarks/overheads.py [--only small_data predictions memory]
 """
 
 import argparse
-import contextlib
-import os
 import statistics
 import subprocess
 import sys
@@ -24,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from _report import describe_machine, peak_memory, write_json
-from skorch.callbacks import Callback
 from torch import nn
 from torch.nn import functional
 
@@ -122,71 +118,6 @@ def predictions():
     return results
 
 
-# The choice of precision and layout ---------------------------------------------------------------
-
-
-class FirstEpoch(Callback):
-    """Time what comes before the first epoch, and the epoch; then end the fit."""
-
-    class Done(Exception):
-        """Nothing more to time."""
-
-    def on_train_begin(self, net, **kwargs):
-        """Start the clock."""
-        self.times = [time.perf_counter()]
-
-    def on_epoch_begin(self, net, **kwargs):
-        """Note that preparations are over."""
-        self.times.append(time.perf_counter())
-        self.arithmetic = " ".join(net.arithmetic_)
-
-    def on_epoch_end(self, net, **kwargs):
-        """End the fit."""
-        self.times.append(time.perf_counter())
-        raise self.Done
-
-
-def choice():
-    """Fit until the end of the first epoch, with nothing on record."""
-    X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
-    results = {}
-    for name, clf in (
-        ("LeNet 28", LeNetClassifier(norm="batch")),
-        ("AlexNet small 67", AlexNetClassifier(variant="small", image_size=67)),
-        ("ResNet-18/4 28", ResNetClassifier(width_ratio=4)),
-    ):
-        shares = []
-        for seed in range(3):
-            first = FirstEpoch()
-            clf.set_params(callbacks=[first], random_state=seed)
-            with (  # a folder of its own is a record of its own, in this process too
-                tempfile.TemporaryDirectory() as folder,
-                _environment(TORCH_HOME=folder),
-                contextlib.suppress(FirstEpoch.Done),
-            ):
-                clf.fit(X, y)
-            began, epoch_began, epoch_ended = first.times
-            shares.append((epoch_began - began) / (clf.max_epochs * (epoch_ended - epoch_began)))
-        share = statistics.median(shares)
-        print(f"choice for {name:17}: {100 * share:4.1f} % of a fit, {first.arithmetic}")
-        results[name] = shares
-    return results
-
-
-@contextlib.contextmanager
-def _environment(**variables):
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 # Memory -------------------------------------------------------------------------------------------
 
 
@@ -225,7 +156,7 @@ def fit_in(folder):
         print(peak_memory())
 
 
-PARTS = {part.__name__: part for part in (small_data, predictions, choice, memory)}
+PARTS = {part.__name__: part for part in (small_data, predictions, memory)}
 
 
 def main():

@@ -164,15 +164,6 @@ class BatchIterator:
         return read_ahead(batches) if self._takes_a_while else batches
 
     @property
-    def n_rows(self) -> int:
-        """Rows in the largest batch."""
-        return math.ceil(len(self.dataset) / self.n_batches)
-
-    def first(self) -> Batch:
-        """Read a batch as large as any, without a draw."""
-        return self._read(torch.arange(self.n_rows, device=self.dataset.targets.device))
-
-    @property
     def _takes_a_while(self) -> bool:
         """Whether batches come from a file, or go to another device than the images are on.
 

@@ -14,7 +14,6 @@ import torch
 from skorch.hf import AccelerateMixin
 from torch import Tensor, nn
 
-from skcnn.training.batches import BatchIterator
 from skcnn.training.callbacks import EpochAccuracy
 from skcnn.training.devices import resolve_device
 from skcnn.training.net import ImageClassifierNet, main_output
@@ -191,10 +190,10 @@ class DataParallelNet(AccelerateMixin, ImageClassifierNet):
     def fit_loop(
         self, X: Any, y: Any = None, epochs: int | None = None, **fit_params: Any
     ) -> DataParallelNet:
-        """Train and validate, in an arithmetic and orders that all processes agree upon."""
+        """Train and validate, in orders that all processes agree upon."""
         # Of a net that trains alone, this is the generator that draws the orders.
         state = torch.get_rng_state()
-        self.arithmetic_, state = of_main_process((self.arithmetic_, state))
+        state = of_main_process(state)
         self._order = torch.Generator()
         self._order.set_state(state)
         if not self.accelerator.is_main_process:
@@ -203,11 +202,10 @@ class DataParallelNet(AccelerateMixin, ImageClassifierNet):
             seed_generators(seed, torch.device(self.device))
         return super().fit_loop(X, y, epochs, **fit_params)
 
-    def _choose_arithmetic(self, batches: BatchIterator, n_epochs: int) -> None:
-        """Stay with what goes by rule: processes would time differently."""
-        if self.verbose:
-            n_processes = self.accelerator.num_processes
-            print(f"Trains in {' '.join(self.arithmetic_)} (by rule), in {n_processes} processes.")
+    def _choose_arithmetic(self, training: Any) -> None:
+        """Choose for the processor of process 0: those of others may be of other kinds."""
+        super()._choose_arithmetic(training)
+        self.arithmetic_ = of_main_process(self.arithmetic_)
 
     def run_single_epoch(self, iterator: Any, training: bool, *args: Any, **kwargs: Any) -> None:
         """Run over all batches; before validation, agree on running statistics."""

@@ -110,12 +110,6 @@ def free_memory(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-
-
 @contextlib.contextmanager
 def cudnn_benchmarking() -> Iterator[None]:
     """Let cuDNN try its algorithms and keep the fastest for each shape."""

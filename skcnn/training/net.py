@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,8 +18,7 @@ from skcnn.exceptions import DivergenceError
 from skcnn.training.arithmetic import (
     MEMORY_FORMATS,
     Arithmetic,
-    Trial,
-    by_rule,
+    as_asked,
     choose_arithmetic,
 )
 from skcnn.training.averaging import WeightAverage
@@ -31,14 +28,12 @@ from skcnn.training.devices import (
     deterministic_algorithms,
     out_of_memory_explained,
     release_memory,
-    synchronize,
     worker_number,
 )
 from skcnn.training.divergence import EpochLosses, LastGoodEpoch, check_finite_weights
 from skcnn.training.history import record_with_best
 from skcnn.training.micro_batches import MicroBatches
 from skcnn.training.preprocessing import Preprocessing
-from skcnn.training.reproducibility import seeded_generators
 from skcnn.training.residency import make_resident
 from skcnn.training.state import Journal, get_state, set_state
 from skcnn.transfer import observable
@@ -76,10 +71,8 @@ class ImageClassifierNet(NeuralNetClassifier):
         Validate, and end, with an exponential moving average of the weights; only in `fit_loop`.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Of training; predictions are float32.
-    reproducible : bool, default=True
-        Train in what timing found fastest only where it can be put on record, for fits to come.
     deterministic : bool, default=False
-        Train by algorithms that give the same bytes each time, in what goes by rule.
+        Train by algorithms that give the same bytes each time.
     max_grad_norm : float, optional
         Scale the gradients of a batch down to this norm, where theirs is larger.
     split_on_oom : bool, default=False
@@ -111,7 +104,6 @@ class ImageClassifierNet(NeuralNetClassifier):
         mixing: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
         average_decay: float | None = None,
         precision: str = "auto",
-        reproducible: bool = True,
         deterministic: bool = False,
         max_grad_norm: float | None = None,
         split_on_oom: bool = False,
@@ -128,7 +120,6 @@ class ImageClassifierNet(NeuralNetClassifier):
         self.mixing = mixing
         self.average_decay = average_decay
         self.precision = precision
-        self.reproducible = reproducible
         self.deterministic = deterministic
         self.max_grad_norm = max_grad_norm
         self.split_on_oom = split_on_oom
@@ -148,7 +139,7 @@ class ImageClassifierNet(NeuralNetClassifier):
         """Set the module and the preprocessing, both of which skorch then moves to the device."""
         super().initialize_module()
         self.preprocessing_ = self.preprocessing()
-        self.arithmetic_ = by_rule(self.precision, torch.device(self.device))
+        self.arithmetic_ = as_asked(self.precision)
         self._memory_format = "contiguous"
         return self
 
@@ -214,12 +205,16 @@ class ImageClassifierNet(NeuralNetClassifier):
             n_done = len(kept["history"])
             n_left = 0 if kept["stopped"] else n_epochs - n_done
             self.arithmetic_ = Arithmetic(*kept["arithmetic"])
-            self._set_memory_format(self.arithmetic_.memory_format)
             if self.verbose:
                 print(
                     f"Goes on after epoch {n_done} of {n_epochs}, which {journal.parameter}= holds."
                 )
         training, validation = self.get_split_datasets(X, y)
+        if kept is None:
+            self._choose_arithmetic(training)
+            if self.verbose:
+                print(f"Trains in {' '.join(self.arithmetic_)}.")
+        self._set_memory_format(self.arithmetic_.memory_format)
         datasets = {"dataset_train": training, "dataset_valid": validation}
         if n_left > 1 and not self.keep_on_host:
             training = self._resident(training, resize=self.crop is None)
@@ -228,8 +223,6 @@ class ImageClassifierNet(NeuralNetClassifier):
         validation_batches = (
             None if validation is None else self.get_iterator(validation, training=False)
         )
-        if isinstance(training_batches, BatchIterator) and kept is None and not self.deterministic:
-            self._choose_arithmetic(training_batches, n_epochs)
         average = None
         if self.average_decay is not None:
             average = WeightAverage(self.module_, self.average_decay)
@@ -276,50 +269,16 @@ class ImageClassifierNet(NeuralNetClassifier):
             return dataset
         return make_resident(dataset, self.preprocessing_, torch.device(self.device), resize)
 
-    def _choose_arithmetic(self, batches: BatchIterator, n_epochs: int) -> None:
-        """Set the precision and memory format of this fit; say so, if verbose."""
-        device = torch.device(self.device)
-
-        @functools.cache  # made only if something is tried
-        def what_is_tried() -> tuple[nn.Module, Tensor, Tensor]:
-            with seeded_generators(0, device), torch.no_grad():
-                images, targets = batches.first()
-                x = self.preprocessing_(to_tensor(images, device=device))
-            copied = copy.deepcopy(self.module_)
-            for layer in copied.modules():  # masks that differ would hide what rounding does
-                layer.training = not isinstance(layer, nn.modules.dropout._DropoutNd)
-            return copied, x, targets
-
-        self.arithmetic_, how = choose_arithmetic(
-            self.module_,
-            lambda arithmetic: self._try_step(*what_is_tried(), arithmetic),
-            precision=self.precision,
-            device=device,
-            n_steps=n_epochs * len(batches),
-            batch_shape=(batches.n_rows, *self.preprocessing_.size),
-            reproducible=self.reproducible,
-        )
-        self._set_memory_format(self.arithmetic_.memory_format)
-        if self.verbose:
-            print(f"Trains in {' '.join(self.arithmetic_)} ({how}).")
-
-    def _try_step(
-        self, module: nn.Module, x: Tensor, targets: Tensor, arithmetic: Arithmetic
-    ) -> Trial:
-        """Time one forward and backward pass of a copy of the network."""
-        memory_format = MEMORY_FORMATS[arithmetic.memory_format]
-        module.to(memory_format=memory_format)
-        module.zero_grad()
-        with seeded_generators(0, x.device):
-            synchronize(x.device)
-            start = time.perf_counter()
-            y_pred = self._forward(x, module, arithmetic)
-            loss = self.get_loss(y_pred, targets)
-            loss.backward()
-            synchronize(x.device)
-            seconds = time.perf_counter() - start
-        gradients = [p.grad for p in module.parameters() if p.grad is not None]
-        return Trial(seconds, loss.item(), nn.utils.get_total_norm(gradients).item())
+    def _choose_arithmetic(self, training: Any) -> None:
+        """Set the precision and memory format of this fit."""
+        if isinstance(training, LabelledImages):
+            channels, *_ = training.images.layout.shape
+            self.arithmetic_ = choose_arithmetic(
+                self.module_,
+                (channels, *self.preprocessing_.size),
+                precision=self.precision,
+                device=torch.device(self.device),
+            )
 
     def _set_memory_format(self, name: str) -> None:
         """Lay out the network, and what the optimizer keeps of it, in a memory format."""
@@ -488,18 +447,15 @@ class ImageClassifierNet(NeuralNetClassifier):
         self,
         x: Tensor,
         module: nn.Module | None = None,
-        arithmetic: Arithmetic | None = None,
         **fit_params: Any,
     ) -> Tensor:
         """Logits of the network, or of a `module` like it; float32 and as it is laid out now."""
-        if arithmetic is None:
-            precision = self.arithmetic_.precision if self.module_.training else "float32"
-            arithmetic = Arithmetic(precision, self._memory_format)
+        precision = self.arithmetic_.precision if self.module_.training else "float32"
         if module is None:
             stand_in = self.module_.training and getattr(self, "_stand_in", None)
             module = stand_in or self.module_
-        x = x.contiguous(memory_format=MEMORY_FORMATS[arithmetic.memory_format])
-        with _precision(arithmetic.precision, x.device.type):
+        x = x.contiguous(memory_format=MEMORY_FORMATS[self._memory_format])
+        with _precision(precision, x.device.type):
             y_pred = main_output(module(x, **fit_params))
         return y_pred.float()
 
