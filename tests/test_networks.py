@@ -48,6 +48,8 @@ def is_convolution_or_pooling(name, layer):
         (AlexNet, {"padding": 0}, (1, 224, 224), 46_764_746),
         (AlexNet, {"padding": 0}, (1, 227, 227), 58_299_082),
         (AlexNet, {"padding": 0, "variant": "small"}, (1, 67, 67), 3_774_666),
+        # 24, 64, 96, 96 and 64 channels, 32 hidden units.
+        (AlexNet, {"variant": "small", "width_ratio": 4}, (1, 67, 67), 238_650),
         (
             AlexNet,
             {"norm": "batch", "dropout_position": "before", "n_classes": 2},
@@ -278,7 +280,7 @@ OPTIONS = [
         for norm in (None, "batch")
         for padding in (2, 0)
     ],
-    (AlexNet, {"variant": "torchvision"}),
+    (AlexNet, {"variant": "torchvision", "width_ratio": 16}),
     *[(VGG, {"depth": depth, "width_ratio": 16}) for depth in (11, 13, 16, 19)],
     (VGG, {"width_ratio": 16, "norm": "batch"}),
     (VGG, {"blocks": ((1, 8), (2, 8)), "pooled_side": 3}),
@@ -299,7 +301,7 @@ OPTIONS = [
         )
     ],
     *[
-        (AlexNet, {"variant": "small", "norm": norm, "dropout_position": position, "init": init})
+        (AlexNet, {"width_ratio": 16, "norm": norm, "dropout_position": position, "init": init})
         for norm in (None, "lrn", "batch")
         for position in ("after", "before")
         for init in ("he", "torch")
@@ -344,9 +346,9 @@ def test_any_channels_and_sides(network, in_channels):
     [
         (LeNet, {"padding": 2}, 12),
         (LeNet, {"padding": 0}, 16),
-        (AlexNet, {"padding": 0}, 67),
-        (AlexNet, {"padding": 1}, 65),
-        (AlexNet, {"variant": "torchvision"}, 63),
+        (AlexNet, {"padding": 0, "width_ratio": 16}, 67),
+        (AlexNet, {"padding": 1, "width_ratio": 16}, 65),
+        (AlexNet, {"variant": "torchvision", "width_ratio": 16}, 63),
         (VGG, {"width_ratio": 16}, 32),
         (VGG, {"blocks": ((1, 2), (1, 2), (1, 2))}, 8),
         (NiN, {"width_ratio": 16}, 67),

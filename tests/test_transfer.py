@@ -455,6 +455,16 @@ def test_vgg_takes_weights_of_its_own_size_and_those_of_torchvision():
         load_weights(small, module.state_dict(), small.head_name, "X")
 
 
+@pytest.mark.parametrize("variant", ["full", "torchvision"])
+@pytest.mark.parametrize("width_ratio", [4, 16])
+def test_alexnet_of_any_width_knows_the_form_of_its_weights(variant, width_ratio):
+    own = AlexNetClassifier(variant=variant, width_ratio=width_ratio)
+    module, _ = own._make_module((1, 67, 67), 3)
+    auto = AlexNetClassifier(width_ratio=width_ratio)
+    again, _ = auto._make_module((1, 67, 67), 3, module.state_dict())
+    assert load_weights(again, module.state_dict(), again.head_name, "X") == []
+
+
 def test_repr_clone_and_pickle_bear_a_state_dict(resnet18):
     clf = ResNetClassifier(weights=resnet18)
     assert repr(clf) == "ResNetClassifier(weights=<mapping of 122 entries>)"

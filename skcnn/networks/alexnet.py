@@ -43,6 +43,9 @@ class AlexNet(nn.Module):
         "torchvision": layers and names of torchvision's form (Krizhevsky 2014), for its weights:
         fewer channels, `padding` 2, dropout before the hidden layers, and feature maps averaged to
         6 × 6 pixels.
+    width_ratio : float, default=1.0
+        The channels of all convolutions and the units of the hidden linear layers are divided by
+        it.
     padding : {0, 1, 2}, default=0
         Zero pixels around the image before the first convolution. Not used by "torchvision".
     norm : {None, "lrn", "batch"}, default=None
@@ -88,6 +91,7 @@ class AlexNet(nn.Module):
         n_classes: int = 10,
         input_size: tuple[int, int] = (224, 224),
         variant: Literal["full", "small", "torchvision"] = "full",
+        width_ratio: float = 1.0,
         padding: Literal[0, 1, 2] = 0,
         norm: Literal["lrn", "batch"] | None = None,
         dropout: float = 0.5,
@@ -95,7 +99,9 @@ class AlexNet(nn.Module):
         init: Literal["he", "torch"] = "he",
     ):
         super().__init__()
-        (c1, c2, c3, c4, c5), units, pooled_side = VARIANTS[variant]
+        channels, units, pooled_side = VARIANTS[variant]
+        c1, c2, c3, c4, c5 = (_blocks.divided(n, width_ratio) for n in channels)
+        units = _blocks.divided(units, width_ratio)
         if variant == "torchvision":
             padding, dropout_position = 2, "before"
         height, width = _blocks.feature_map_size("AlexNet", input_size, self._windows(padding))
@@ -149,6 +155,6 @@ class AlexNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits (n, n_classes) of images ``(n, in_channels, *input_size)``."""
-        x = self.features(x)  # (n, 256, h, w)
+        x = self.features(x)  # (n, c5, h, w)
         x = self.avgpool(x)
         return self.classifier(x.flatten(1))
