@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from sklearn.preprocessing import LabelEncoder
-from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils import check_random_state
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 
 from skcnn._export import ExportedNetwork
 from skcnn._fit_parts import identify_fit
-from skcnn._labels import check_labels, check_weights, encode_labels
+from skcnn._labels import check_class_weights, check_labels, check_weights, encode_labels
 from skcnn._parameters import SharedParameters
 from skcnn._prediction import ImagePredictor, Images
 from skcnn._saving import SavedClassifier
@@ -47,7 +47,7 @@ from skcnn.training.net import ImageClassifierNet
 from skcnn.training.optimizers import optimizer_settings
 from skcnn.training.preprocessing import IMAGENET_STATISTICS, Preprocessing, for_channels
 from skcnn.training.reproducibility import seeded_generators
-from skcnn.training.splitting import Rows, canonical_rows, hold_out
+from skcnn.training.splitting import Rows, canonical_rows, hold_out, relative_weights
 from skcnn.transfer import (
     Frozen,
     TrainedWeights,
@@ -229,6 +229,8 @@ class ImageClassifier(
     ) -> ImageClassifier:
         with self._unchanged_on_error():
             self._check_parameters()
+            if incremental:
+                self._check_incremental()
             if self.data_parallel:
                 from skcnn.training import data_parallel
 
@@ -276,7 +278,15 @@ class ImageClassifier(
                     journal = stack.enter_context(self._open_journal(store, fit))
                     seeds = journal.seeds  # of its first start
                 split_seed, seed = seeds
-                rows, training, validation = self._split(data, split_seed, incremental)
+                if not continued or self._split_seed is None:
+                    self._split_seed = split_seed
+                rows, held_out = self._split(data, incremental)
+                if not (continued and incremental):
+                    self._weight_unit = rows.mean_weight
+                training = _labelled(data.images, rows, self._weight_unit)
+                validation = data.validation
+                if held_out is not None:
+                    validation = _labelled(data.images, held_out)
                 if accelerator is not None:
                     data_parallel.check_shares(
                         accelerator, data.name, len(training), self.batch_size, self._name
@@ -288,7 +298,7 @@ class ImageClassifier(
                 else:
                     module, statistics = self._start_module(trained)
                     if self.normalize and statistics is None:
-                        statistics = data.scan.mean_and_std(rows.index)
+                        statistics = data.scan.mean_and_std(rows.index, rows.weights)
                     preprocessing = partial(Preprocessing, self.input_size_, *(statistics or ()))
                 self._freeze(module, continued)
                 net = self._make_training_net(
@@ -332,30 +342,29 @@ class ImageClassifier(
             self._pixel_range = scan.pixel_range
         # A Dataset may give other pixels each time: its rows keep the order that they have.
         keys = scan.keys if isinstance(images, ArrayImages) else np.arange(len(images))
-        rows = canonical_rows(keys, targets, weights)
+        class_weights = check_class_weights(
+            self.class_weight, self.classes_, targets, weights, self._name
+        )
+        rows = canonical_rows(keys, targets, weights, class_weights)
         self._check_several_classes(self.classes_ if incremental else np.unique(rows.targets))
         validation = digest = None
         if X_val is not None or y_val is not None:
-            validation, digest = self._check_validation_data(X_val, y_val, kept_in)
+            validation, digest = self._check_validation_data(X_val, y_val, class_weights, kept_in)
         named = {
             "images": scan.digest,
             "classes": self.classes_,
             "labels": targets,
-            "sample_weight": weights,
+            "sample_weight": relative_weights(weights),
             "X_val": digest,
             "y_val": validation and validation.targets,
         }
         return _FitData(images, rows, validation, scan, named)
 
-    def _split(
-        self, data: _FitData, split_seed: int, incremental: bool
-    ) -> tuple[Rows, LabelledImages, LabelledImages | None]:
-        """Rows to train on, what is to be learned from them, and what validates it."""
-        rows, validation = data.rows, data.validation
-        if validation is None and self.early_stopping and not incremental:
-            rows, held_out = hold_out(rows, self.validation_fraction, split_seed)
-            validation = held_out and self._labelled(data.images, held_out)
-        return rows, self._labelled(data.images, rows), validation
+    def _split(self, data: _FitData, incremental: bool) -> tuple[Rows, Rows | None]:
+        """Rows to train on, and those set aside to validate, if any are to be."""
+        if data.validation is not None or not self.early_stopping or incremental:
+            return data.rows, None
+        return hold_out(data.rows, self.validation_fraction, self._split_seed)
 
     def _scan(self, images: Images, name: str, kept_in: str | None) -> ImageScan:
         """Look at all pixels; compute their digest where the data must have a name."""
@@ -538,6 +547,16 @@ class ImageClassifier(
             )
         return encode_labels(y, self.classes_, self._name, name)
 
+    def _check_incremental(self) -> None:
+        if self.class_weight == "balanced":
+            raise ValueError(
+                f"The 'class_weight' parameter of {self._name} must be a dict or None for "
+                "partial_fit, which does not know how many images of each class will come; got "
+                "'balanced' instead. Compute the weights from all labels, or from enough of them: "
+                "weights = compute_class_weight('balanced', classes=classes, y=y), and "
+                "class_weight=dict(zip(classes, weights))."
+            )
+
     def _check_several_classes(self, classes: np.ndarray) -> None:
         if len(classes) < 2:
             raise ValueError(
@@ -546,7 +565,7 @@ class ImageClassifier(
             )
 
     def _check_validation_data(
-        self, X_val: Any, y_val: Any, kept_in: str | None
+        self, X_val: Any, y_val: Any, class_weights: np.ndarray | None, kept_in: str | None
     ) -> tuple[LabelledImages, str | None]:
         """Images to validate on, and the digest of their pixels."""
         if X_val is None or (y_val is None and not is_dataset(X_val)):
@@ -557,22 +576,13 @@ class ImageClassifier(
         targets = self._check_targets(y_val, len(images), name="y_val")
         scan = self._scan(images, "X_val", kept_in)
         scan.pixel_range.warn_if_unlike(self._pixel_range)
-        rows = canonical_rows(np.arange(len(images)), targets, None)
-        return self._labelled(images, rows), scan.digest
-
-    def _labelled(self, images: Images, rows: Rows) -> LabelledImages:
-        """Rows of `images`, each weighing as its sample times as its class."""
-        weights = rows.weights
-        if self.class_weight is not None:
-            of_class = compute_sample_weight(self.class_weight, self.classes_[rows.targets])
-            if not (np.isfinite(of_class).all() and (of_class >= 0).all() and of_class.any()):
-                raise ValueError(
-                    f"The 'class_weight' parameter of {self._name} must have finite weights, none "
-                    "negative, and a positive one for some image of training and of validation; "
-                    f"got {self.class_weight!r} instead."
-                )
-            weights = of_class if weights is None else weights * of_class
-        return LabelledImages(images, rows.index, rows.targets, weights)
+        if class_weights is not None and not class_weights[targets].any():
+            raise ValueError(
+                f"The 'class_weight' parameter of {self._name} must have a positive weight for "
+                f"some image of X_val; got {self.class_weight!r} instead."
+            )
+        rows = canonical_rows(np.arange(len(images)), targets, None, class_weights)
+        return _labelled(images, rows), scan.digest
 
     def __sklearn_tags__(self):
         """Tags of scikit-learn: images are welcome beside flat rows."""
@@ -595,6 +605,11 @@ class _FitData(NamedTuple):
     def name(self) -> str:
         """Equal for equal data; only where their digest was computed."""
         return fingerprint(self.named)
+
+
+def _labelled(images: Images, rows: Rows, unit: float | None = None) -> LabelledImages:
+    """Rows of `images`; see `Rows.loss_weights`."""
+    return LabelledImages(images, rows.index, rows.targets, rows.loss_weights(unit))
 
 
 def _train(

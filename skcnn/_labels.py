@@ -69,19 +69,84 @@ def check_weights(sample_weight: Any, n_images: int) -> np.ndarray | None:
     Raises
     ------
     ValueError
-        If there is another number of them, or one is negative, or none positive.
+        If there is another number of them, or one is negative, NaN or infinite, or none positive.
     """
     if sample_weight is None:
         return None
-    weights = check_sample_weight(
-        detached(sample_weight), np.empty(n_images), dtype=np.float64, ensure_non_negative=True
-    )
-    if not weights.any():
+    try:
+        weights = check_sample_weight(
+            detached(sample_weight), np.empty(n_images), dtype=np.float64, ensure_non_negative=True
+        )
+        assert_all_finite(weights)  # one for all is not looked at
+        problem = None if weights.any() else "all are zero"
+    except (TypeError, ValueError, OverflowError) as error:
+        problem = error
+    if problem is not None:
         raise ValueError(
-            "The 'sample_weight' parameter of fit must have at least one positive weight; got "
-            "zero for all images instead."
+            "The 'sample_weight' parameter of fit must have a finite weight for each of the "
+            f"{n_images} images, none negative, and at least one positive weight; got "
+            f"{type(sample_weight).__name__} instead: {problem!s:.200}"
         )
     return weights
+
+
+def check_class_weights(
+    class_weight: dict | str | None,
+    classes: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray | None,
+    estimator: str,
+) -> np.ndarray | None:
+    """Weight of each of `classes`, or None where all weigh the same.
+
+    "balanced" gives all classes the same total weight: the total weight of all images, divided by
+    the number of classes and by the weight of the images of the class.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced" or None
+    classes : ndarray of shape (n_classes,)
+    targets : ndarray of shape (n,)
+        Index in `classes` of each label.
+    weights : ndarray of shape (n,) or None
+        Sample weights.
+    estimator : str
+        Its name, for errors.
+
+    Raises
+    ------
+    ValueError
+        If one is negative, NaN or infinite, or none is positive for an image of positive weight,
+        or a key names no class while a class has no weight.
+    """
+    if class_weight is None:
+        return None
+    counted = np.ones(len(targets)) if weights is None else weights / weights.max()
+    given = targets if weights is None else targets[weights > 0]
+    if isinstance(class_weight, str):
+        order = np.argsort(counted)  # sums of the same numbers in another order may differ
+        totals = np.bincount(targets[order], counted[order], minlength=len(classes))
+        present = totals > 0
+        of_class = np.ones(len(classes))  # of a class that only X_val has
+        of_class[present] = totals.sum() / (present.sum() * totals[present])
+        return of_class
+    must_be = f"The 'class_weight' parameter of {estimator} must"
+    known = [label in class_weight for label in classes]
+    if not all(known) and sum(known) < len(class_weight):
+        unknown = [label for label in class_weight if label not in {*classes.tolist()}]
+        raise ValueError(
+            f"{must_be} name classes among {classes}; got {unknown} as well. Leave these out."
+        )
+    try:
+        of_class = np.array([class_weight.get(label, 1.0) for label in classes], dtype=float)
+    except (TypeError, ValueError):
+        of_class = np.full(len(classes), np.nan)
+    if not (np.isfinite(of_class).all() and (of_class >= 0).all() and of_class[given].any()):
+        raise ValueError(
+            f"{must_be} have finite weights, none negative, and a positive one for some image of "
+            f"positive sample weight; got {class_weight!r} instead."
+        )
+    return of_class
 
 
 def _check_list(labels: list | tuple) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from numbers import Real
@@ -42,6 +43,8 @@ _FITTED = (
     "_pixel_range",
     "_settings",
     "_sklearn_output_config",
+    "_split_seed",
+    "_weight_unit",
     "best_epoch_",
     "classes_",
     "feature_names_in_",
@@ -148,6 +151,8 @@ class SavedClassifier:
             "best_epoch": self.best_epoch_,
             "arithmetic": (self.precision_, self.memory_format_),
             "frozen": tuple(self._frozen),
+            "split_seed": self._split_seed,
+            "weight_unit": self._weight_unit,
             "untrained": untrained_of(self.module_),
             "strides": strides_of(self.module_),
             "output": getattr(self, "_sklearn_output_config", {}),
@@ -256,6 +261,8 @@ class SavedClassifier:
         self._layout = ImageLayout(*values["layout"])
         self._pixel_range = PixelRange(*values["pixel_range"])
         self._frozen = Frozen(*values["frozen"])
+        self._split_seed = values["split_seed"]
+        self._weight_unit = values["weight_unit"]
         self.classes_ = values["classes"]
         self.image_shape_ = self._layout.shape
         self.n_features_in_ = values["n_features"]
@@ -351,6 +358,7 @@ def _checked_module(module: Any, needed: str | None, unsaved: list[str]) -> dict
 
 def _checked_description(description: dict[str, Any]) -> dict[str, Any]:
     """Check what a file says of a classifier, as far as networks and parameters do not."""
+    description = {**_MISSING_BEFORE, **description}
     if description.keys() != _CHECKS.keys():
         unlike = sorted(description.keys() ^ _CHECKS.keys())
         raise ValueError(
@@ -404,6 +412,8 @@ def _is_array(value: Any, kinds: str) -> bool:
     return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in kinds
 
 
+# What the first files did not hold, and what a fit that goes on from one of them supposes.
+_MISSING_BEFORE = {"split_seed": None, "weight_unit": 1.0}
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "class": lambda value: isinstance(value, str),
     "versions": lambda value: (
@@ -454,6 +464,10 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "arithmetic": lambda value: value in _ARITHMETICS,
     "frozen": lambda value: (
         isinstance(value, tuple) and len(value) == 2 and all(map(_are_strings, value))
+    ),
+    "split_seed": lambda value: value is None or (type(value) is int and 0 <= value < 1 << 31),
+    "weight_unit": lambda value: (
+        type(value) is float and sys.float_info.min <= value <= sys.float_info.max
     ),
     "untrained": _are_strings,
     "strides": lambda value: (

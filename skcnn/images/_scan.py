@@ -68,16 +68,21 @@ class ImageScan(NamedTuple):
     n_pixels: int  # pixels of one channel of one image
     digest: str | None  # SHA-256 of all images, as networks see them; None: not asked for
 
-    def mean_and_std(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def mean_and_std(
+        self, rows: np.ndarray, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of each channel over the images `rows`, shape (C,) each.
 
-        Combined from the images' own (Chan, Golub and LeVeque 1983), which loses no digits where
-        the mean is large beside the spread. A constant channel has standard deviation 1.
+        Each image counts by its weight, if there are `weights`. Combined from the images' own
+        (Chan, Golub and LeVeque 1983), which loses no digits where the mean is large beside the
+        spread. A constant channel has standard deviation 1.
         """
-        row_mean = self.row_mean[rows]
-        mean = row_mean.mean(axis=0)
-        m2 = self.row_m2[rows].sum(axis=0) + self.n_pixels * ((row_mean - mean) ** 2).sum(axis=0)
-        std = np.sqrt(m2 / (len(rows) * self.n_pixels))
+        weights = np.ones((len(rows), 1)) if weights is None else weights[:, None]
+        row_mean, row_m2 = self.row_mean[rows], self.row_m2[rows]
+        mean = (weights * row_mean).sum(axis=0) / weights.sum()
+        deviations = (weights * (row_mean - mean) ** 2).sum(axis=0)
+        m2 = (weights * row_m2).sum(axis=0) + self.n_pixels * deviations
+        std = np.sqrt(m2 / (weights.sum() * self.n_pixels))
         return mean, np.where(std > 1e-7 * np.abs(mean), std, 1.0)
 
 

@@ -65,7 +65,7 @@ class LabelledImages(Dataset):
     targets : ndarray of shape (n,)
         Class index of each of `rows`.
     weights : ndarray of shape (n,), optional
-        Weight of each in the loss; scaled to mean 1. None: all weigh the same.
+        Weight of each in the loss. None: all weigh 1.
     """
 
     def __init__(
@@ -78,10 +78,7 @@ class LabelledImages(Dataset):
         self.images = images
         self.rows = torch.as_tensor(rows)
         self.targets = torch.as_tensor(targets, dtype=torch.long)
-        if weights is not None:
-            weights = weights / weights.max()  # first, since the mean of huge ones may overflow
-            weights = torch.as_tensor(weights / weights.mean(), dtype=torch.float32)
-        self.weights = weights
+        self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.float32)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -33,6 +33,7 @@ from skcnn.training.devices import (
 from skcnn.training.divergence import EpochLosses, LastGoodEpoch, check_finite_weights
 from skcnn.training.history import record_with_best
 from skcnn.training.micro_batches import MicroBatches
+from skcnn.training.mixing import Mixing
 from skcnn.training.preprocessing import Preprocessing
 from skcnn.training.residency import make_resident
 from skcnn.training.state import Journal, get_state, set_state
@@ -66,7 +67,7 @@ class ImageClassifierNet(NeuralNetClassifier):
     crop : callable, optional
         Makes parts of the images of training images of the network's size, inside `preprocessing`.
     mixing : callable, optional
-        Applied to the batches of training and their targets, after `preprocessing`.
+        Applied to the batches of training, their targets and weights, after `preprocessing`.
     average_decay : float, optional
         Validate, and end, with an exponential moving average of the weights; only in `fit_loop`.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -101,7 +102,7 @@ class ImageClassifierNet(NeuralNetClassifier):
         preprocessing: Callable[[], Preprocessing],
         augment: Callable[[Tensor], Tensor] | None = None,
         crop: Callable[[Tensor, tuple[int, int]], Tensor] | None = None,
-        mixing: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        mixing: Mixing | None = None,
         average_decay: float | None = None,
         precision: str = "auto",
         deterministic: bool = False,
@@ -349,9 +350,11 @@ class ImageClassifierNet(NeuralNetClassifier):
         images, targets = batch
         try:
             x = self._prepared(images)
+            weights = getattr(batch, "weights", None)
             if self.mixing is not None:
-                x, targets = self.mixing(x, targets.to(x.device))
-            step = functools.partial(self._learn_from, x, targets, batch, **fit_params)
+                weights = None if weights is None else weights.to(x.device)
+                x, targets, weights = self.mixing(x, targets.to(x.device), weights)
+            step = functools.partial(self._learn_from, x, targets, weights, batch, **fit_params)
             parts = self.micro_batches
             y_pred, loss = step() if parts is None else parts.train(step, len(x))
         except ValueError as error:
@@ -372,10 +375,9 @@ class ImageClassifierNet(NeuralNetClassifier):
         return {"loss": loss, "y_pred": y_pred}
 
     def _learn_from(
-        self, x: Tensor, targets: Tensor, batch: Any, **fit_params: Any
+        self, x: Tensor, targets: Tensor, weights: Tensor | None, batch: Any, **fit_params: Any
     ) -> tuple[Tensor, Tensor]:
         """Compute gradients, part by part where need be; return logits and loss of the batch."""
-        weights = getattr(batch, "weights", None)
         parts = [slice(None)] if self.micro_batches is None else self.micro_batches.parts(len(x))
         outputs, losses = [], []
         for rows in parts:
