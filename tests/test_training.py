@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+import warnings
 from functools import partial
 
 import numpy as np
@@ -78,12 +79,12 @@ def test_epochs_differ_and_validation_does_not():
     assert next(iter(BatchIterator(dataset, 40, shuffle=False)))[1].tolist() == list(range(40))
 
 
-def test_weights_follow_their_rows_and_have_mean_one():
+def test_weights_follow_their_rows():
     X = np.arange(4.0).reshape(4, 1, 1)
     dataset = labelled(X, [0, 1, 0, 1], weights=np.array([1.0, 2.0, 3.0, 2.0]))
     batch = dataset.batch(torch.tensor([2, 0]))
     assert batch[0].flatten().tolist() == [2.0, 0.0]
-    assert batch.weights.tolist() == [1.5, 0.5]
+    assert batch.weights.tolist() == [3.0, 1.0]
 
 
 # Preprocessing and augmentation -----------------------------------------------------------------
@@ -320,7 +321,8 @@ def test_mixing_mixes_images_and_targets_in_the_same_shares(name):
     X = torch.arange(6.0).reshape(6, 1, 1, 1).expand(6, 1, 8, 8)
     seen = set()
     for _ in range(20):
-        mixed, targets = make_mixing(name, 6)(X, torch.arange(6))
+        mixed, targets, weights = make_mixing(name, 6)(X, torch.arange(6), None)
+        assert weights is None
         torch.testing.assert_close(targets.sum(1), torch.ones(6))
         torch.testing.assert_close(mixed.mean((1, 2, 3)), targets @ torch.arange(6.0))
         seen.add(round(float(targets[0, 0]), 4))
@@ -408,50 +410,109 @@ def test_rows_do_not_depend_on_their_order():
     shuffled = rng.permutation(200)
     a = canonical_rows(keys, targets, None)
     b = canonical_rows(keys[shuffled], targets[shuffled], None)
+    for name in ("keys", "targets", "weights"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     np.testing.assert_array_equal(keys[a.index], keys[shuffled][b.index])
-    np.testing.assert_array_equal(a.targets, b.targets)
-    np.testing.assert_array_equal(a.groups, b.groups)
 
 
-def test_whole_weights_repeat_rows_and_others_weigh():
+def test_copies_are_merged_into_rows_that_weigh():
+    keys, targets = np.array([7, 3, 7, 7, 3], dtype=np.uint64), np.array([0, 1, 0, 1, 1])
+    rows = canonical_rows(keys, targets, None)
+    assert list(zip(rows.keys, rows.targets, strict=True)) == [(7, 0), (3, 1), (7, 1)]
+    assert rows.weights.tolist() == [1.0, 1.0, 0.5]
+    assert rows.scale == 2.0
+    np.testing.assert_allclose(rows.loss_weights(), [1.2, 1.2, 0.6], rtol=1e-6)
+    assert rows.loss_weights(unit=1.0).tolist() == [2.0, 2.0, 1.0]
+
+
+def test_rows_of_weight_zero_are_left_out():
     keys, targets = np.arange(4, dtype=np.uint64), np.array([0, 1, 0, 1])
-    repeated = canonical_rows(keys, targets, np.array([2.0, 0.0, 1.0, 3.0]))
-    assert repeated.index.tolist() == [0, 0, 2, 3, 3, 3]
-    assert repeated.weights is None
-    weighted = canonical_rows(keys, targets, np.array([0.5, 0.0, 1.0, 3.0]))
-    assert weighted.index.tolist() == [0, 2, 3]
-    assert weighted.weights.tolist() == [0.5, 1.0, 3.0]
-    huge = canonical_rows(keys, targets, np.array([1.0, 1e6, 1.0, 1.0]))
-    assert len(huge.index) == 4
-    assert huge.weights[huge.index == 1] == [1e6]
-    assert canonical_rows(keys, targets, np.full(4, 0.3)).weights is None
+    rows = canonical_rows(keys, targets, np.array([0.5, 0.0, 1.0, 3.0]))
+    assert rows.index.tolist() == [0, 2, 3]
+    np.testing.assert_allclose(rows.weights, [1 / 6, 1 / 3, 1], rtol=1e-6)
+    rows = canonical_rows(keys, targets, None, class_weights=np.array([0.0, 2.0]))
+    assert rows.index.tolist() == [1, 3]
+    assert rows.loss_weights() is None
 
 
-def test_copies_of_an_image_stay_on_one_side():
-    keys = np.repeat(np.arange(40, dtype=np.uint64), 3)
-    rows = canonical_rows(keys, (keys % 2).astype(int), None)
-    training, validation = hold_out(rows, 0.25, seed=0)
-    assert len(training.index) + len(validation.index) == 120
-    assert len(validation.index) == 30
-    assert not set(keys[training.index]) & set(keys[validation.index])
-    assert np.bincount(validation.targets).tolist() == [15, 15]
+@pytest.mark.parametrize("scale", [1e-300, 0.3, 1, 11, 1e300])
+def test_equal_weights_are_none(scale):
+    rows = canonical_rows(np.arange(4), np.arange(4), np.full(4, scale))
+    assert rows.weights is None
+    assert rows.loss_weights() is None
+    assert rows.scale == scale
 
 
-def test_every_class_is_validated_however_small_the_share():
-    targets = np.arange(60) % 20
-    rows = canonical_rows(np.arange(60, dtype=np.uint64), targets, None)
-    training, validation = hold_out(rows, 0.01, seed=1)
-    assert set(validation.targets) == set(training.targets) == set(range(20))
+@pytest.mark.filterwarnings("error")
+def test_huge_and_tiny_weights_have_mean_one():
+    keys, targets = np.arange(3), np.array([0, 1, 0])
+    rows = canonical_rows(keys, targets, np.array([1e308, 1e308, 0.5e308]))
+    assert rows.index.tolist() == [0, 2, 1]
+    np.testing.assert_allclose(rows.loss_weights(), [1.2, 0.6, 1.2], rtol=1e-6)
+    rows = canonical_rows(keys, targets, np.array([1e-300, 1e300, 1e300]))
+    assert rows.index.tolist() == [0, 2, 1]  # none left out
+    np.testing.assert_allclose(rows.loss_weights(), [0, 1.5, 1.5], atol=1e-6)
+    tiny = canonical_rows(keys, targets, np.array([5e-324, 5e-324, 1e-323]))
+    np.testing.assert_allclose(tiny.loss_weights(), [0.75, 1.5, 0.75], rtol=1e-6)
+
+
+COUNTS = [(90, 5, 5), (97, 2, 1), (50, 50), (2, 2, 2), (3,) * 20, (14,) * 50, (1000, 1, 1, 9)]
+
+
+@pytest.mark.filterwarnings("ignore::skcnn.exceptions.NoValidationWarning")
+@pytest.mark.parametrize("counts", COUNTS, ids=str)
+@pytest.mark.parametrize("fraction", [0.01, 0.1, 0.5, 0.99])
+def test_each_class_of_two_images_is_validated_and_trained(counts, fraction):
+    counts = np.array(counts)
+    targets = np.repeat(np.arange(len(counts)), counts)
+    rng = np.random.default_rng(0)
+    for seed in range(10):
+        keys = rng.integers(1 << 63, size=len(targets), dtype=np.uint64)
+        training, validation = hold_out(canonical_rows(keys, targets, None), fraction, seed)
+        n_held_out = np.bincount(validation.targets, minlength=len(counts))
+        assert (np.bincount(training.targets, minlength=len(counts)) >= 1).all()
+        assert (n_held_out[counts > 1] >= 1).all()
+        exact = fraction * counts
+        fair = (counts > 1) & (exact >= 1) & (exact <= counts - 1)
+        assert (np.abs(n_held_out - exact)[fair] <= 1).all()
+        assert sorted([*training.index, *validation.index]) == list(range(len(targets)))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_image_of_several_classes_stays_on_one_side(seed):
+    rng = np.random.default_rng(seed)
+    keys, targets = (
+        rng.integers(0, 60, 200, dtype=np.uint64),
+        rng.choice(4, 200, p=[0.6, 0.3] + [0.05] * 2),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoValidationWarning)
+        training, validation = hold_out(canonical_rows(keys, targets, None), 0.2, seed)
+    assert not set(training.keys) & set(validation.keys)
+    assert set(training.targets) == set(targets)
+    assert set(validation.targets) == {k for k in range(4) if len(set(keys[targets == k])) > 1}
+    assert 8 <= len(set(validation.keys)) <= 20
+
+
+def test_images_that_come_later_leave_the_others_on_their_side():
+    rng = np.random.default_rng(0)
+    keys, targets = rng.integers(1 << 63, size=1200, dtype=np.uint64), np.arange(1200) % 3
+    _, before = hold_out(canonical_rows(keys[:1000], targets[:1000], None), 0.2, seed=0)
+    _, after = hold_out(canonical_rows(keys, targets, None), 0.2, seed=0)
+    known = after.keys[np.isin(after.keys, keys[:1000])]
+    assert np.isin(known, before.keys).mean() > 0.85  # 0.2 where all are drawn anew
+    _, other = hold_out(canonical_rows(keys, targets, None), 0.2, seed=1)
+    assert np.isin(other.keys, after.keys).mean() < 0.4
 
 
 def test_a_class_of_one_image_trains():
     rows = canonical_rows(np.arange(9, dtype=np.uint64), np.array([0] * 4 + [1] * 4 + [2]), None)
-    with pytest.warns(NoValidationWarning, match="1 of 3 classes have a single image"):
+    with pytest.warns(NoValidationWarning, match="1 of 3 classes"):
         training, validation = hold_out(rows, 0.9, seed=0)
     assert set(training.targets) == {0, 1, 2}
     assert set(validation.targets) == {0, 1}
     singles = canonical_rows(np.arange(3, dtype=np.uint64), np.arange(3), None)
-    with pytest.warns(NoValidationWarning, match="there is no early stopping"):
+    with pytest.warns(NoValidationWarning, match="3 of 3 classes"):
         training, validation = hold_out(singles, 0.1, seed=0)
     assert validation is None
     assert len(training.index) == 3
@@ -613,11 +674,6 @@ def test_epoch_loss_is_the_mean_over_rows():
         expected = nn.functional.cross_entropy(logits, torch.from_numpy(y))
     assert net.history[-1, "train_loss"] == pytest.approx(expected.item(), rel=1e-5)
     assert sum(net.history[-1, "batches", :, "train_batch_size"]) == 50
-
-
-def test_huge_weights_do_not_overflow():
-    dataset = labelled(np.zeros((3, 2, 2)), [0, 1, 0], weights=np.array([1e308, 1e308, 0.5e308]))
-    torch.testing.assert_close(dataset.weights, torch.tensor([1.2, 1.2, 0.6]))
 
 
 def test_callbacks_of_skorch_hear_of_batches_and_score():
