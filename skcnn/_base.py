@@ -145,8 +145,8 @@ class ImageClassifier(
         y : array-like of shape (n,)
             Labels of any type.
         sample_weight : array-like of shape (n,), default=None
-            Weight of each image in losses and accuracies. A whole number k stands for k copies of
-            the image, and 0 for none.
+            Weight of each image in losses and accuracies; only ratios matter. k copies of an image
+            are one of weight k, and weight 0 is none.
         X_val, y_val : array-like, default=None
             Images and labels to validate on; none of X is then set aside.
 
@@ -191,7 +191,8 @@ class ImageClassifier(
         classes : array-like of shape (n_classes,), default=None
             All labels that will ever come; needed at the first call, unless y has them all.
         sample_weight : array-like of shape (n,), default=None
-            Weight of each image in the loss.
+            Weight of each image in the loss; None: 1. The first call, or the `fit` before it,
+            sets the unit: its weights have mean 1, and those of later calls are on the same scale.
 
         Returns
         -------
@@ -201,8 +202,8 @@ class ImageClassifier(
         Raises
         ------
         ValueError
-            If a parameter is not allowed, X and y are no labelled images, or y has a label that
-            is not in `classes_`.
+            If a parameter is not allowed, as ``class_weight="balanced"`` here, X and y are no
+            labelled images, or y has a label that is not in `classes_`.
         DivergenceError
             If the loss becomes NaN or infinite.
         """

@@ -25,8 +25,9 @@ lr : float, default=1e-3
     patience : int, default=6
         Epochs without improvement; only used when ``early_stopping=True``.
     validation_fraction : float, default=0.1
-        Share of the images set aside, stratified by class, at least one image of each; only used
-        when ``early_stopping=True`` and no validation data are given to `fit`.
+        Share of the distinct images set aside, stratified by class, at least one image of each
+        class that has two; only used when ``early_stopping=True`` and no validation data are given
+        to `fit`.
     image_shape : tuple of int, default=None
         (H, W), (C, H, W) or (H, W, C) of the images behind a flat 2-D X. None: a grey square if
         that fits, else a square of three channels (channels last), else one row of pixels.
@@ -57,7 +58,9 @@ lr : float, default=1e-3
         Norm of the gradients of all parameters together, down to which larger ones are scaled
         before each step. None: they are taken as they are.
     class_weight : dict or "balanced", default=None
-        Weight of each class in the losses and accuracies of training and validation.
+        Weight of each class, by which the weights of its images are multiplied in training and
+        validation. "balanced": inversely proportional to the total weight of its images; not
+        allowed in `partial_fit`.
     ema : float, default=None
         Decay of an exponential moving average of the weights, in [0, 1), as 0.99: after each step,
         the share of the old average, less at first. The average is what is validated and kept.
@@ -117,8 +120,8 @@ lr : float, default=1e-3
         Name of the layer whose output `transform` gives, feature maps (n, C, H, W) averaged over
         their pixels; `layer_shapes` lists layers. None: what the head takes.
     warm_start : bool, default=False
-        `fit` goes on from the weights of the last one; optimizer and schedule start anew. With
-        another `freeze`, it unfreezes.
+        `fit` goes on from the weights of the last one; optimizer and schedule start anew. The same
+        images are set aside as in the first fit. With another `freeze`, it unfreezes.
     deterministic : bool, default=False
         Let torch use only algorithms that give the same bytes each time, which on GPUs costs speed.
         An error where there is no such algorithm. On the CPU, fits with a `random_state` repeat

@@ -1,5 +1,6 @@
 """What sample weights and class weights mean: docs/weights.rst, line by line."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -367,6 +368,7 @@ def as_it_is(clf, tmp_path):
     return clf
 
 
+@pytest.mark.filterwarnings("ignore::skcnn.exceptions.UnsavedParameterWarning")
 @pytest.mark.parametrize("restored", [as_it_is, restored_by_pickle, restored_by_load])
 @pytest.mark.parametrize(
     "seed", [None, 3, np.random.RandomState(0)], ids=["None", "3", "generator"]
@@ -377,6 +379,7 @@ def test_warm_starts_validate_on_the_same_images(restored, seed, tmp_path):
         clf.set_params(callbacks=[Rows(validation=seen)]).fit(X, Y)
         return seen[0]
 
+    seed = copy.copy(seed)
     clf = small(early_stopping=True, random_state=seed, warm_start=True, max_epochs=1)
     first = split(clf)
     clf = restored(clf.set_params(callbacks=None), tmp_path)
