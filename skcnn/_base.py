@@ -20,7 +20,7 @@ from skcnn._export import ExportedNetwork
 from skcnn._fit_parts import identify_fit
 from skcnn._labels import check_class_weights, check_labels, check_weights, encode_labels
 from skcnn._parameters import SharedParameters
-from skcnn._prediction import ImagePredictor, Images
+from skcnn._prediction import ImagePredictor
 from skcnn._saving import SavedClassifier
 from skcnn._summary import SummarisedNetwork
 from skcnn.exceptions import (
@@ -29,7 +29,15 @@ from skcnn.exceptions import (
     SlowPrecisionWarning,
     warn_caller,
 )
-from skcnn.images import ArrayImages, ImageScan, dataset_labels, is_dataset, scan_images
+from skcnn.images import (
+    ArrayImages,
+    Images,
+    ImageScan,
+    PixelScale,
+    dataset_labels,
+    is_dataset,
+    scan_images,
+)
 from skcnn.memory import (
     FileJournal,
     FitIdentity,
@@ -140,8 +148,9 @@ class ImageClassifier(
             Images: an array, a tensor, a list of arrays or PIL images, a DataFrame of pixels,
             :class:`~skcnn.ImageFiles`, the paths of files as a list, an array, a Series or a
             DataFrame of one column, or a torch ``Dataset`` of (image, label) with ``y=None``.
-            uint8 is divided by 255; floats are taken as they are. Files named by paths are resized
-            to `image_size`, without which they must have one size.
+            Pixels in 0–255 of which some exceed 16 are divided by 255, others are taken as they
+            are: numbers count, not their type, and what `fit` does holds for all that come later.
+            Files named by paths are resized to `image_size`, without which they must have one size.
         y : array-like of shape (n,)
             Labels of any type.
         sample_weight : array-like of shape (n,), default=None
@@ -300,7 +309,12 @@ class ImageClassifier(
                     module, statistics = self._start_module(trained)
                     if self.normalize and statistics is None:
                         statistics = data.scan.mean_and_std(rows.index, rows.weights)
-                    preprocessing = partial(Preprocessing, self.input_size_, *(statistics or ()))
+                    preprocessing = partial(
+                        Preprocessing,
+                        self.input_size_,
+                        *(statistics or ()),
+                        divisor=data.scan.scale.divisor,
+                    )
                 self._freeze(module, continued)
                 net = self._make_training_net(
                     module, preprocessing, device, training, validation, incremental, accelerator
@@ -338,9 +352,10 @@ class ImageClassifier(
         y = dataset_labels(X) if y is None and is_dataset(X) else y
         targets = self._check_targets(y, len(images), continued, classes)
         weights = check_weights(sample_weight, len(images))
-        scan = self._scan(images, "X", kept_in)
-        if not continued:
-            self._pixel_range = scan.pixel_range
+        fitted = self._pixel_scale if continued else None
+        scan = self._scan(images, "X", kept_in, fitted)
+        images = images.divided_by(scan.scale.divisor)
+        self._pixel_scale = scan.scale if fitted is None else fitted.joined(scan.scale)
         # A Dataset may give other pixels each time: its rows keep the order that they have.
         keys = scan.keys if isinstance(images, ArrayImages) else np.arange(len(images))
         class_weights = check_class_weights(
@@ -367,7 +382,9 @@ class ImageClassifier(
             return data.rows, None
         return hold_out(data.rows, self.validation_fraction, self._split_seed)
 
-    def _scan(self, images: Images, name: str, kept_in: str | None) -> ImageScan:
+    def _scan(
+        self, images: Images, name: str, kept_in: str | None, fitted: PixelScale | None
+    ) -> ImageScan:
         """Look at all pixels; compute their digest where the data must have a name."""
         if kept_in is not None and not isinstance(images, ArrayImages):
             raise ValueError(
@@ -375,7 +392,8 @@ class ImageClassifier(
                 f"Dataset, which may give other pixels each time; got {getattr(self, kept_in)!r} "
                 "instead. Pass its images as an array."
             )
-        return scan_images(images, name, digest=kept_in is not None or self.data_parallel)
+        digest = kept_in is not None or self.data_parallel
+        return scan_images(images, name, fitted=fitted, digest=digest)
 
     def _start_module(
         self, trained: TrainedWeights | None
@@ -575,8 +593,7 @@ class ImageClassifier(
         images = self._check_images(X_val, name="X_val")
         y_val = dataset_labels(X_val) if y_val is None else y_val
         targets = self._check_targets(y_val, len(images), name="y_val")
-        scan = self._scan(images, "X_val", kept_in)
-        scan.pixel_range.warn_if_unlike(self._pixel_range)
+        scan = self._scan(images, "X_val", kept_in, self._pixel_scale)
         if class_weights is not None and not class_weights[targets].any():
             raise ValueError(
                 f"The 'class_weight' parameter of {self._name} must have a positive weight for "

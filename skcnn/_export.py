@@ -87,9 +87,10 @@ class ExportedNetwork:
         check_is_fitted(self, "net_")
         path = checked_target(path, "export_onnx")
         onnx, onnxruntime = _import_onnx()
-        is_uint8 = self._pixel_range.is_uint8
-        graph = _RawToProbabilities(self.net_, self._layout, is_uint8, mirrored=self.tta).eval()
-        images = self._random_images(max(_TRIED), is_uint8)
+        graph = _RawToProbabilities(
+            self.net_, self._layout, self._pixel_scale.divisor, mirrored=self.tta
+        ).eval()
+        images = self._random_images(max(_TRIED))
         try:
             model = _traced(graph, torch.from_numpy(images))
             onnx.helper.set_model_props(model, self._metadata())
@@ -122,14 +123,13 @@ class ExportedNetwork:
             write_whole(path, content)
         return path
 
-    def _random_images(self, n: int, is_uint8: bool) -> np.ndarray:
+    def _random_images(self, n: int) -> np.ndarray:
         """Images such as `predict_proba` takes, on the scale that `fit` saw."""
         shape = (n, *self._layout.row_shape)
         rng = np.random.default_rng(0)
-        if is_uint8:
-            return rng.integers(0, 256, shape, dtype=np.uint8)
-        low, high, _ = self._pixel_range
-        return rng.uniform(low, high, shape).astype(np.float32)
+        divisor, is_uint8, low, high, *_ = self._pixel_scale
+        images = rng.uniform(low * divisor, high * divisor, shape)
+        return np.rint(images).astype(np.uint8) if is_uint8 else images.astype(np.float32)
 
     def _metadata(self) -> dict[str, str]:
         return {
@@ -147,11 +147,11 @@ class _RawToProbabilities(nn.Module):
     """
 
     def __init__(
-        self, net: ImageClassifierNet, layout: ImageLayout, is_uint8: bool, mirrored: bool
+        self, net: ImageClassifierNet, layout: ImageLayout, divisor: float, mirrored: bool
     ):
         super().__init__()
         self.layout = layout
-        self.is_uint8 = is_uint8
+        self.divisor = divisor
         self.mirrored = mirrored
         self.preprocessing, self.network = (
             copy.deepcopy(part).cpu() for part in (net.preprocessing_, net.module_)
@@ -165,7 +165,7 @@ class _RawToProbabilities(nn.Module):
         x = images.reshape(-1, *self.layout.unfolded)
         if self.layout.channels_last:
             x = x.permute(0, 3, 1, 2)
-        x = x.float() / 255 if self.is_uint8 else x
+        x = x.float() / self.divisor
         if self.layout.shape[1:] != self.preprocessing.size:
             x = self.rows @ x @ self.columns
         x = self.preprocessing(x)

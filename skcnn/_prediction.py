@@ -22,12 +22,13 @@ from skcnn.images import (
     DatasetImages,
     FileImages,
     ImageFiles,
-    PixelRange,
+    Images,
+    ScaleComparison,
     as_array,
-    check_finite,
     dataset_labels,
     detached,
     first_image,
+    image_extremes,
     infer_layout,
     is_dataset,
     open_paths,
@@ -36,8 +37,6 @@ from skcnn.training.batches import read_ahead
 from skcnn.training.devices import cpu_threads, deterministic_algorithms
 from skcnn.training.net import ImageClassifierNet
 from skcnn.transfer import find_head, parts_of
-
-Images = ArrayImages | DatasetImages
 
 # Pixels that are read at once, unless a batch has more.
 _READ_PIXELS = 1 << 21
@@ -56,7 +55,8 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw, or their paths.
+            Images, on the scale that `fit` saw, or their paths: of the shape that `fit` saw, or
+            rows of as many numbers, which are folded as those of `fit`.
 
         Returns
         -------
@@ -68,7 +68,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         NotFittedError
             If `fit` was not called.
         ValueError
-            If the images are of another shape than those of `fit`, or not finite, or the network
+            If the images do not fit those of `fit`, or are not finite, or the network
             gives NaN or infinity for one.
         """
         best = self._logits(X).argmax(axis=1)
@@ -83,7 +83,8 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw, or their paths.
+            Images, on the scale that `fit` saw, or their paths: of the shape that `fit` saw, or
+            rows of as many numbers, which are folded as those of `fit`.
 
         Returns
         -------
@@ -95,7 +96,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         NotFittedError
             If `fit` was not called.
         ValueError
-            If the images are of another shape than those of `fit`, or not finite, or the network
+            If the images do not fit those of `fit`, or are not finite, or the network
             gives NaN or infinity for one.
         """
         return softmax(self._logits(X), axis=1)
@@ -106,7 +107,8 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw, or their paths.
+            Images, on the scale that `fit` saw, or their paths: of the shape that `fit` saw, or
+            rows of as many numbers, which are folded as those of `fit`.
 
         Returns
         -------
@@ -118,7 +120,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         NotFittedError
             If `fit` was not called.
         ValueError
-            If the images are of another shape than those of `fit`, or not finite, or the network
+            If the images do not fit those of `fit`, or are not finite, or the network
             gives NaN or infinity for one.
         """
         return log_softmax(self._logits(X), axis=1)
@@ -129,7 +131,8 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw, or their paths.
+            Images, on the scale that `fit` saw, or their paths: of the shape that `fit` saw, or
+            rows of as many numbers, which are folded as those of `fit`.
         y : array-like of shape (n,)
             Labels; None where X is a Dataset of (image, label).
         sample_weight : array-like of shape (n,), default=None
@@ -145,7 +148,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         NotFittedError
             If `fit` was not called.
         ValueError
-            If the images are of another shape than those of `fit`, or not finite, or the network
+            If the images do not fit those of `fit`, or are not finite, or the network
             gives NaN or infinity for one.
         """
         y = dataset_labels(X) if y is None and is_dataset(X) else y
@@ -157,7 +160,8 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         Parameters
         ----------
         X : array-like of shape (n, H, W), (n, H, W, C), (n, C, H, W) or (n, d)
-            Images, of the shape and on the scale that `fit` saw, or their paths.
+            Images, on the scale that `fit` saw, or their paths: of the shape that `fit` saw, or
+            rows of as many numbers, which are folded as those of `fit`.
 
         Returns
         -------
@@ -169,7 +173,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         NotFittedError
             If `fit` was not called.
         ValueError
-            If the images are of another shape than those of `fit`, or not finite, or the network
+            If the images do not fit those of `fit`, or are not finite, or the network
             has no layer of the name `features_layer`.
         """
         check_is_fitted(self, "net_")
@@ -207,7 +211,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
 
     def _read_batches(self, images: Images) -> Iterator[Tensor]:
         """Batches for prediction, checked as they are read: several small ones at once."""
-        pixel_range = PixelRange.empty(images.is_uint8)
+        comparison = ScaleComparison(self._pixel_scale)
         rows = self.net_.prediction_rows
         step = rows * max(1, _READ_PIXELS // (rows * math.prod(images.layout.shape)))
         starts = range(0, len(images), step)
@@ -215,10 +219,9 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         if isinstance(images, ArrayImages) and images.is_mapped:
             chunks = read_ahead(chunks)
         for start, chunk in zip(starts, chunks, strict=True):
-            check_finite(chunk, start)
-            pixel_range = pixel_range.widened(chunk)
+            comparison.add(chunk, *image_extremes(chunk, start))
             yield from chunk.split(rows)
-        pixel_range.warn_if_unlike(self._pixel_range)
+        comparison.warn()
 
     # What was learned --------------------------------------------------------------------------
 
@@ -252,7 +255,10 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         return type(self).__name__
 
     def _check_images(self, X: Any, *, reset: bool = False, name: str = "X") -> Images:
-        """Source of the images in X; with `reset`, their layout becomes the one to expect."""
+        """Source of the images in X; with `reset`, their layout becomes the one to expect.
+
+        With `reset`, their pixels are not divided, since a scan must find the divisor.
+        """
         paths = paths_in(X, name)
         if paths is not None:
             given, X = X, open_paths(paths, **self._options_for_paths(reset))
@@ -279,21 +285,24 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
             vars(self).pop("feature_names_in_", None)
         if reset:
             self.file_options_ = X.options if isinstance(X, ImageFiles) else {}
-            self._layout = infer_layout(row_shape, self.image_shape, self._name)
+            self._layout = layout = infer_layout(row_shape, self.image_shape, self._name)
             self.image_shape_ = self._layout.shape
             self.n_features_in_ = int(np.prod(row_shape))
             if paths is not None:  # a column, whose name a ColumnTransformer asks for
                 self.n_features_in_ = 1
                 validate_data(self, given, reset=True, skip_check_array=True)
-        elif row_shape != self._layout.row_shape:
+            return source(X, layout)
+        layout = self._layout.for_rows(tuple(row_shape))
+        if layout is None:
             remedy = "Resize or reshape them."
             if np.shape(X) == self._layout.row_shape:
                 remedy = f"For a single image, pass {name}[None]."
             raise ValueError(
                 f"{name} must have images of the shape that {self._name} was fitted on, "
-                f"{self._layout.row_shape}; got {tuple(row_shape)} instead. {remedy}"
+                f"{self._layout.row_shape}, or rows of {math.prod(self._layout.shape)} numbers; "
+                f"got {tuple(row_shape)} instead. {remedy}"
             )
-        return source(X, self._layout)
+        return source(X, layout, self._pixel_scale.divisor)
 
     def _options_for_paths(self, reset: bool) -> dict[str, Any]:
         """Options of :class:`ImageFiles` for paths in X: as `image_size` says, then as in `fit`."""

@@ -26,7 +26,7 @@ from skcnn._saved_network import (
     untrained_of,
 )
 from skcnn.exceptions import UnsavedParameterWarning, warn_caller
-from skcnn.images import ImageLayout, PixelRange
+from skcnn.images import ImageLayout, PixelScale
 from skcnn.memory import versions
 from skcnn.training.arithmetic import MEMORY_FORMATS, Arithmetic
 from skcnn.training.devices import resolve_device
@@ -40,7 +40,7 @@ _FITTED = (
     "_arguments",
     "_frozen",
     "_layout",
-    "_pixel_range",
+    "_pixel_scale",
     "_settings",
     "_sklearn_output_config",
     "_split_seed",
@@ -145,7 +145,7 @@ class SavedClassifier:
                 name: value for name, value in self.file_options_.items() if name != "max_pixels"
             },
             "layout": tuple(self._layout),
-            "pixel_range": tuple(self._pixel_range),
+            "pixel_range": tuple(self._pixel_scale),
             "statistics": tuple(statistics) or None,
             "history": history,
             "best_epoch": self.best_epoch_,
@@ -208,7 +208,12 @@ class SavedClassifier:
             _check_frozen(clf._frozen, network)
             clf.net_ = clf._make_net(
                 network,
-                partial(Preprocessing, clf.input_size_, *(values["statistics"] or ())),
+                partial(
+                    Preprocessing,
+                    clf.input_size_,
+                    *(values["statistics"] or ()),
+                    divisor=clf._pixel_scale.divisor,
+                ),
                 resolve_device(device, clf._name),
                 max_epochs=clf.max_epochs,
                 train_split=None,
@@ -259,7 +264,7 @@ class SavedClassifier:
         self._settings = settings
         self._arguments = values["network"]
         self._layout = ImageLayout(*values["layout"])
-        self._pixel_range = PixelRange(*values["pixel_range"])
+        self._pixel_scale = _read_pixel_scale(values["pixel_range"])
         self._frozen = Frozen(*values["frozen"])
         self._split_seed = values["split_seed"]
         self._weight_unit = values["weight_unit"]
@@ -388,6 +393,13 @@ def _checked_description(description: dict[str, Any]) -> dict[str, Any]:
     return description
 
 
+def _read_pixel_scale(values: tuple) -> PixelScale:
+    if len(values) > 3:
+        return PixelScale(*values)
+    low, high, is_uint8 = values  # of skcnn 0.1, which divided bytes, and them only
+    return PixelScale(255.0 if is_uint8 else 1.0, is_uint8, low, high, high, math.inf)
+
+
 def _check_frozen(frozen: Frozen, module: nn.Module) -> None:
     if not (
         {*frozen.parameters} <= {name for name, _ in module.named_parameters()}
@@ -451,7 +463,11 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
         and isinstance(value[2], bool)
     ),
     "pixel_range": lambda value: (
-        isinstance(value, tuple) and [*map(type, value)] == [float, float, bool]
+        isinstance(value, tuple)
+        and (
+            [*map(type, value)] == [float, float, bool]
+            or ([*map(type, value)] == [float, bool, *[float] * 4] and 0 < value[0] < math.inf)
+        )
     ),
     "statistics": lambda value: (
         value is None

@@ -30,7 +30,7 @@ class AdaptedWeightsWarning(UserWarning):
 
 
 class AmbiguousImageShapeWarning(UserWarning):
-    """The channel axis could be the first or the last; the last was taken."""
+    """The shape of the images was guessed: of flat rows, or which axis is that of the channels."""
 
 
 class AnimatedImageWarning(UserWarning):
@@ -42,7 +42,7 @@ class DuplicateFilesWarning(UserWarning):
 
 
 class ValueRangeWarning(UserWarning):
-    """The pixels at ``predict`` are on another scale than those at ``fit``."""
+    """Pixels are on another scale than those that ``fit`` saw first."""
 
 
 class MicroBatchWarning(UserWarning):

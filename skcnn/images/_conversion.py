@@ -64,16 +64,6 @@ def _numbers(X: Sequence) -> np.ndarray:
         ) from error
 
 
-def check_one_scale(image: np.ndarray, uint8: bool, i: int) -> None:
-    """Refuse image `i` if it is of bytes, which are divided by 255, and others not, or not so."""
-    if (image.dtype == np.uint8) != uint8:
-        others = "uint8" if uint8 else "of another type than uint8"
-        raise ValueError(
-            f"The images in X must all be uint8, or none; got {image.dtype} for image {i}, where "
-            f"image 0 is {others}. Convert them to one type and scale."
-        )
-
-
 def image_array(image: Any) -> np.ndarray:
     """One image, an array, a tensor or a PIL image, as an array."""
     if _is_pil(image) and image.mode not in _PIL_KEPT:
@@ -112,5 +102,4 @@ def _stack(images: list) -> np.ndarray:
                 f"and {array.shape} for image {i} instead. Resize or crop them to one shape, and "
                 "convert them to one mode, before fit."
             )
-        check_one_scale(array, first.dtype == np.uint8, i)
     return np.stack(arrays)

@@ -25,6 +25,18 @@ class ImageLayout(NamedTuple):
         channels, height, width = self.shape
         return (height, width, channels) if self.channels_last else self.shape
 
+    def for_rows(self, row_shape: tuple[int, ...]) -> ImageLayout | None:
+        """Layout of rows of `row_shape` that hold the same images; None if they cannot.
+
+        Flat rows are folded as `fit` did, or would have done; a channel of grey images may be
+        there or not.
+        """
+        fits = row_shape == (math.prod(self.shape),) or (
+            len(row_shape) > 1
+            and _without_single_channel(row_shape) == _without_single_channel(self.unfolded)
+        )
+        return self._replace(row_shape=row_shape) if fits else None
+
 
 def infer_layout(
     row_shape: tuple[int, ...], image_shape: Sequence[int] | None, estimator: str
@@ -52,7 +64,8 @@ def infer_layout(
     Warns
     -----
     AmbiguousImageShapeWarning
-        If the channel axis may be the first or the last: the last is taken.
+        If the channel axis may be the first or the last: the last is taken. If flat rows make no
+        square of one channel: one of three is taken, or else an image one pixel high.
     """
     if len(row_shape) > 3:
         raise ValueError(
@@ -116,6 +129,13 @@ def _guess_flat(n_features: int) -> tuple[int, ...]:
             AmbiguousImageShapeWarning,
         )
         return (side, side, 3)
+    warn_caller(
+        f"The rows of X have {n_features} features, which make no square image: taken as images "
+        f"of 1 × {n_features} pixels, on which a network is slow and learns little. Say "
+        "image_shape=(H, W) if they are images of another shape; columns that were left out or "
+        "added, as by feature selection, leave none.",
+        AmbiguousImageShapeWarning,
+    )
     return (1, n_features)
 
 

@@ -1,72 +1,34 @@
-"""One look at every pixel before training: range, mean, spread, and which images are equal."""
+"""One look at every pixel before training: scale, mean, spread, and which images are equal."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 
-from skcnn.exceptions import ValueRangeWarning, warn_caller
+from skcnn.images._scale import (
+    BYTE_DIVISOR,
+    PixelScale,
+    ScaleComparison,
+    image_extremes,
+    pixel_divisor,
+)
 from skcnn.images._sources import ArrayImages, DatasetImages
 
-_CHUNK_PIXELS = 1 << 21  # values looked at together: 16 MB as float64
-
-
-class PixelRange(NamedTuple):
-    """Smallest and largest pixel; bytes count as divided by 255, as networks see them."""
-
-    low: float
-    high: float
-    is_uint8: bool
-
-    def widened(self, batch: Tensor) -> PixelRange:
-        """Range that covers `batch` as well."""
-        low, high = (value.item() for value in batch.aminmax())
-        scale = 255.0 if self.is_uint8 else 1.0
-        return self._replace(low=min(self.low, low / scale), high=max(self.high, high / scale))
-
-    @classmethod
-    def empty(cls, is_uint8: bool) -> PixelRange:
-        """Range of no pixel at all."""
-        return cls(math.inf, -math.inf, is_uint8)
-
-    def warn_if_unlike(self, fitted: PixelRange) -> None:
-        """Warn when these pixels are on another scale than those that `fit` saw."""
-        unit = self.low >= 0 and 0 < self.high <= 1
-        fitted_unit = fitted.low >= 0 and fitted.high <= 1
-        if unit and fitted.low >= 0 and fitted.high >= 10:
-            problem = (
-                f"fit saw pixels in 0–{fitted.high:g}, these lie in 0–1: the predictions are "
-                "probably wrong. Pass them on the scale and in the dtype that fit saw."
-            )
-        elif fitted_unit and self.low >= 0 and self.high >= 10:
-            problem = (
-                f"fit saw pixels in 0–1{' (uint8, divided by 255)' if fitted.is_uint8 else ''}, "
-                f"these reach {self.high:g}: the predictions are probably wrong. Pass them in the "
-                "dtype that fit saw, or divide them by 255."
-            )
-        elif unit and fitted.is_uint8 and not self.is_uint8:
-            problem = (
-                "fit saw uint8 pixels in 0–255, these are floats in 0–1: taken as already divided "
-                "by 255. Pass uint8 pixels if they are not."
-            )
-        else:
-            return
-        warn_caller(problem, ValueRangeWarning)
+_CHUNK_PIXELS = 1 << 17  # values looked at together, which a processor's cache holds
+_HASH_BYTES = 16
 
 
 class ImageScan(NamedTuple):
     """What one pass over n images of C channels found."""
 
-    pixel_range: PixelRange
+    scale: PixelScale
     keys: np.ndarray  # (n,) uint64: equal for equal images
-    row_mean: np.ndarray  # (n, C) float64: mean of each image and channel
+    row_mean: np.ndarray  # (n, C) float64: mean of each image and channel, divided
     row_m2: np.ndarray  # (n, C) float64: sum of squared deviations from it
     n_pixels: int  # pixels of one channel of one image
-    digest: str | None  # SHA-256 of all images, as networks see them; None: not asked for
+    digest: str | None  # equal for equal numbers in equal order; None: not asked for
 
     def mean_and_std(
         self, rows: np.ndarray, weights: np.ndarray | None = None
@@ -87,68 +49,127 @@ class ImageScan(NamedTuple):
 
 
 def scan_images(
-    images: ArrayImages | DatasetImages, name: str = "X", *, digest: bool = False
+    images: ArrayImages | DatasetImages,
+    name: str = "X",
+    *,
+    fitted: PixelScale | None = None,
+    digest: bool = False,
 ) -> ImageScan:
     """Read all images once, in chunks.
 
     Parameters
     ----------
     images : ArrayImages or DatasetImages
+        Undivided, or divided as `fitted` says.
     name : str, default="X"
-        What errors call them.
+        What errors and warnings call them.
+    fitted : PixelScale, default=None
+        What the images of an earlier fit were like, on whose scale these are expected. None: the
+        numbers of these images set the scale.
     digest : bool, default=False
-        Compute their SHA-256 sum too.
+        Compute a hash of all images too.
 
     Raises
     ------
     ValueError
         If a pixel is NaN, infinite, or too large for float32.
+
+    Warns
+    -----
+    ValueRangeWarning
+        If the images are on another scale than `fitted`.
     """
+    comparison = divisor = None
+    if fitted is not None:
+        comparison, divisor = ScaleComparison(fitted), fitted.divisor
+    scan, right = _scan(images, name, divisor, comparison, digest)
+    if comparison is not None:
+        comparison.warn(name)
+    elif right != scan.scale.divisor:  # the first images are darker than others
+        scan, _ = _scan(images, name, right, None, digest)
+    return scan
+
+
+def _scan(
+    images: ArrayImages | DatasetImages,
+    name: str,
+    divisor: float | None,
+    comparison: ScaleComparison | None,
+    digest: bool,
+) -> tuple[ImageScan, float]:
+    """Scan pixels over `divisor`, or what their first chunk tells; give the right divisor too."""
     n, (channels, height, width) = len(images), images.layout.shape
     n_pixels = height * width
-    # Multilinear hashing: a sum of 32-bit words times fixed random 64-bit odd numbers.
-    multipliers = np.random.default_rng(0).integers(
-        0, 2**63, size=channels * n_pixels, dtype=np.uint64
-    )
-    multipliers = 2 * multipliers + np.uint64(1)
-    keys = np.empty(n, dtype=np.uint64)
+    low, high = np.empty((2, n))
     row_mean, row_m2 = np.empty((2, n, channels))
-    pixel_range = PixelRange.empty(images.is_uint8)
-    content = hashlib.sha256(f"{images.layout.shape} {images.is_uint8}".encode())
+    hashes = []
+    is_uint8, lowest, highest = True, np.inf, -np.inf
     step = max(1, _CHUNK_PIXELS // (channels * n_pixels))
     for start in range(0, n, step):
         chunk = slice(start, start + step)
         batch = images.read(chunk)
-        check_finite(batch, start, name)
-        pixel_range = pixel_range.widened(batch)
-        if digest:
-            content.update(batch.contiguous().numpy().data)
-        pixels = batch.numpy().astype(np.float32)
-        if images.is_uint8:
-            pixels /= 255
-        pixels += 0.0  # -0.0 and 0.0 are the same pixel
-        keys[chunk] = (
-            pixels.reshape(len(pixels), -1).view(np.uint32).astype(np.uint64) @ multipliers
-        )
-        values = pixels.reshape(len(pixels), channels, n_pixels).astype(np.float64)
-        row_mean[chunk] = values.mean(axis=2)
-        values -= row_mean[chunk, :, None]
-        row_m2[chunk] = np.einsum("ncp,ncp->nc", values, values)
-    hexadecimal = content.hexdigest() if digest else None
-    return ImageScan(pixel_range, keys, row_mean, row_m2, n_pixels, hexadecimal)
+        smallest, largest = image_extremes(batch, start, name)
+        lowest, highest = min(lowest, smallest.min()), max(highest, largest.max())
+        if divisor is None:
+            divisor = pixel_divisor(lowest, highest)
+        if comparison is not None:
+            comparison.add(batch, smallest, largest)
+        pixels = batch.flatten(1).numpy()
+        unit = divisor if pixels.dtype == np.uint8 else divisor / images.divisor
+        is_uint8 = is_uint8 and pixels.dtype == np.uint8
+        low[chunk], high[chunk] = smallest / unit, largest / unit
+        if pixels.dtype == np.uint8 and unit == BYTE_DIVISOR:
+            levels, are_levels = pixels, np.ones(len(pixels), dtype=bool)
+        else:
+            pixels = np.true_divide(pixels, unit, dtype=np.float32)
+            pixels += 0.0  # -0.0 and 0.0 are the same pixel
+            levels, are_levels = _levels(pixels, low[chunk], high[chunk])
+        hashes += [
+            hashlib.blake2b(levels[i] if is_level else pixels[i], digest_size=_HASH_BYTES).digest()
+            for i, is_level in enumerate(are_levels.tolist())
+        ]
+        for rows, values, statistics in (
+            (are_levels, levels, _level_statistics),
+            (~are_levels, pixels, _statistics),
+        ):
+            if rows.any():
+                values = values if rows.all() else values[rows]
+                row_mean[chunk][rows], row_m2[chunk][rows] = statistics(
+                    values.reshape(-1, channels, n_pixels)
+                )
+    joined = b"".join(hashes)
+    keys = np.frombuffer(joined, dtype="<u8")[:: _HASH_BYTES // 8].astype(np.uint64)
+    content = hashlib.sha256(f"{images.layout.shape} {divisor}".encode() + joined).hexdigest()
+    scale = PixelScale.of(low, high, divisor, is_uint8)
+    scan = ImageScan(scale, keys, row_mean, row_m2, n_pixels, content if digest else None)
+    return scan, pixel_divisor(lowest, highest)
 
 
-def check_finite(batch: Tensor, first_row: int, name: str = "X") -> None:
-    """Refuse a float batch with NaN or infinite pixels, naming the first such image."""
-    if not batch.is_floating_point():
-        return
-    low, high = (value.item() for value in batch.aminmax())
-    if math.isfinite(low) and math.isfinite(high):
-        return
-    flat = batch.flatten(1)
-    row = first_row + int((~flat.isfinite()).any(dim=1).nonzero()[0, 0])
-    what = "NaN" if flat.isnan().any() else "infinity or a value too large for dtype('float32')"
-    raise ValueError(
-        f"Input {name} contains {what}, first in image {row}. Every pixel must be a finite number: "
-        "drop or repair such images first."
-    )
+def _levels(pixels: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bytes k of images whose pixels are all k / 255, and which images these are.
+
+    Such images are hashed and summed as bytes, whatever they came as.
+    """
+    are_levels = (low >= 0) & (high <= 1)
+    if not are_levels.any():
+        return pixels, are_levels
+    with np.errstate(invalid="ignore"):  # of other images
+        levels = np.rint(pixels * BYTE_DIVISOR).astype(np.uint8)
+    are_levels &= (levels / np.float32(BYTE_DIVISOR) == pixels).all(axis=1)
+    return levels, are_levels
+
+
+def _statistics(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean, and sum of squared deviations from it, of images and channels (n, C, pixels)."""
+    values = pixels.astype(np.float64)
+    mean = values.mean(axis=2)
+    values -= mean[:, :, None]
+    return mean, np.einsum("ncp,ncp->nc", values, values)
+
+
+def _level_statistics(levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Likewise, of bytes over 255: from their sums, which are exact in float64."""
+    values = levels.astype(np.float64)
+    sums, squares = values.sum(axis=2), np.einsum("ncp,ncp->nc", values, values)
+    mean = sums / levels.shape[2]
+    return mean / BYTE_DIVISOR, np.maximum(squares - sums * mean, 0) / BYTE_DIVISOR**2

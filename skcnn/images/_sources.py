@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import mmap
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from skcnn.images._conversion import check_one_scale, image_array
+from skcnn.images._conversion import image_array
 from skcnn.images._files import ImageFiles
 from skcnn.images._layout import ImageLayout
 
@@ -19,18 +20,50 @@ _MAPPED_ROWS = 32
 _SMALL_CACHE = 1 << 26
 
 
-class ArrayImages:
+class Images:
+    """Images that are read batch by batch.
+
+    Parameters
+    ----------
+    layout : ImageLayout
+    divisor : float, default=1.0
+        Batches of floats come divided by it; those of bytes do not, which devices divide faster.
+    """
+
+    def __init__(self, layout: ImageLayout, divisor: float = 1.0):
+        self.layout = layout
+        self.divisor = divisor
+
+    def divided_by(self, divisor: float) -> Images:
+        """Return the same images, divided by `divisor` and by nothing else."""
+        divided = copy.copy(self)
+        divided.divisor = divisor
+        return divided
+
+    def _batch(self, pixels: np.ndarray) -> Tensor:
+        """Batch of shape (n, C, H, W) of rows of uint8 or float32, which it may overwrite."""
+        if pixels.dtype != np.uint8 and self.divisor != 1:
+            pixels /= np.float32(self.divisor)
+        images = torch.from_numpy(pixels).reshape(-1, *self.layout.unfolded)
+        if not self.layout.channels_last:
+            return images
+        # Cloned, since contiguous() may keep strides that let torch take another algorithm.
+        return images.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)
+
+
+class ArrayImages(Images):
     """Images in an array of any layout, memory-mapped and read-only ones too.
 
     Parameters
     ----------
     array : ndarray of shape (n, *layout.row_shape)
     layout : ImageLayout
+    divisor : float, default=1.0
     """
 
-    def __init__(self, array: np.ndarray, layout: ImageLayout):
+    def __init__(self, array: np.ndarray, layout: ImageLayout, divisor: float = 1.0):
+        super().__init__(layout, divisor)
         self.array = array
-        self.layout = layout
         self._file = _file_behind(array)
 
     def __len__(self) -> int:
@@ -43,7 +76,7 @@ class ArrayImages:
 
     @property
     def is_uint8(self) -> bool:
-        """Whether the pixels are bytes, which stand for 0–255."""
+        """Whether the pixels are bytes."""
         return self.array.dtype == np.uint8
 
     def read(self, rows: slice | Tensor) -> Tensor:
@@ -55,7 +88,7 @@ class ArrayImages:
         # A value too large for float32 becomes infinite here; check_finite speaks of it.
         with np.errstate(over="ignore"):
             if isinstance(rows, slice):
-                batch = np.array(self.array[rows], dtype=dtype)
+                batch = np.array(self.array[rows], dtype=dtype, order="C")
                 self._release()
             else:
                 batch = np.empty((len(rows), *self.array.shape[1:]), dtype=dtype)
@@ -64,7 +97,7 @@ class ArrayImages:
                     some = slice(start, start + step)
                     batch[some] = self.array[rows[some].numpy()]
                     self._release()
-        return _channels_first(batch, self.layout)
+        return self._batch(batch)
 
     def _release(self) -> None:
         """Let go of the pages of a file that were read: the system keeps them, as its own."""
@@ -85,6 +118,7 @@ class FileImages(ArrayImages):
     ----------
     files : ImageFiles
     layout : ImageLayout
+    divisor : float, default=1.0
     verbose : bool, default=False
         Show the progress of decoding.
 
@@ -94,9 +128,11 @@ class FileImages(ArrayImages):
         If a file cannot be decoded.
     """
 
-    def __init__(self, files: ImageFiles, layout: ImageLayout, verbose: bool = False):
+    def __init__(
+        self, files: ImageFiles, layout: ImageLayout, divisor: float = 1.0, verbose: bool = False
+    ):
         pixels, rows = files.decode(verbose=verbose).cached()
-        super().__init__(pixels, layout)
+        super().__init__(pixels, layout, divisor)
         self.rows = torch.from_numpy(np.array(rows))  # a view of them may run backwards
         if files.nbytes <= _SMALL_CACHE:
             self._file = None
@@ -109,19 +145,19 @@ class FileImages(ArrayImages):
         return super().read(self.rows[rows])
 
 
-class DatasetImages:
+class DatasetImages(Images):
     """Images of a torch ``Dataset`` of (image, label), fetched one by one when needed.
 
     Parameters
     ----------
     dataset : torch.utils.data.Dataset
     layout : ImageLayout
+    divisor : float, default=1.0
     """
 
-    def __init__(self, dataset: Dataset, layout: ImageLayout):
+    def __init__(self, dataset: Dataset, layout: ImageLayout, divisor: float = 1.0):
+        super().__init__(layout, divisor)
         self.dataset = dataset
-        self.layout = layout
-        self.is_uint8 = first_image(dataset).dtype == np.uint8
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -136,9 +172,11 @@ class DatasetImages:
                     f"The images in X must all have the shape {self.layout.row_shape}; got "
                     f"{image.shape} for image {i} instead. Resize or crop them in the Dataset."
                 )
-            check_one_scale(image, self.is_uint8, i)
-        batch = np.stack(images).astype(np.uint8 if self.is_uint8 else np.float32, copy=False)
-        return _channels_first(batch, self.layout)
+        batch = np.stack(images)
+        if batch.dtype != np.uint8:
+            with np.errstate(over="ignore"):
+                batch = batch.astype(np.float32, copy=False)
+        return self._batch(batch)
 
 
 class TensorImages:
@@ -146,7 +184,7 @@ class TensorImages:
 
     Parameters
     ----------
-    pixels : Tensor of shape (n, C, H, W), uint8 or float32
+    pixels : Tensor of shape (n, C, H, W), uint8, or float32 and divided
     """
 
     def __init__(self, pixels: Tensor):
@@ -199,14 +237,6 @@ def dataset_labels(dataset: Dataset) -> np.ndarray:
 
 def _image_of(item: object) -> object:
     return item[0] if isinstance(item, tuple | list) else item
-
-
-def _channels_first(batch: np.ndarray, layout: ImageLayout) -> Tensor:
-    images = torch.from_numpy(batch).reshape(-1, *layout.unfolded)
-    if not layout.channels_last:
-        return images
-    # Cloned, since contiguous() may keep strides that let torch take another algorithm.
-    return images.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format)
 
 
 def _file_behind(array: np.ndarray) -> np.memmap | None:

@@ -38,7 +38,7 @@ def for_channels(statistics: Statistics, n_channels: int) -> tuple[np.ndarray, n
 
 
 class Preprocessing(nn.Module):
-    """Scale bytes to 0–1, resize or crop, augment, normalise: whole batches, in this order.
+    """Divide bytes, resize or crop, augment, normalise: whole batches, in this order.
 
     Parameters
     ----------
@@ -46,6 +46,8 @@ class Preprocessing(nn.Module):
         Height and width that the network takes, in pixels.
     mean, std : ndarray of shape (C,), optional
         Subtracted, and divided by, for each channel. None: neither.
+    divisor : float, default=255
+        Bytes are divided by it; floats come divided.
     """
 
     def __init__(
@@ -53,16 +55,21 @@ class Preprocessing(nn.Module):
         size: tuple[int, int],
         mean: np.ndarray | None = None,
         std: np.ndarray | None = None,
+        *,
+        divisor: float = 255.0,
     ):
         super().__init__()
         self.size = size
+        # A tensor on the device: by a Python number, CUDA multiplies with the reciprocal, and bytes
+        # would not give the very floats that x / 255 gives.
+        self.register_buffer("divisor", torch.tensor(divisor), persistent=False)
         for name, values in (("mean", mean), ("scale", None if std is None else 1 / std)):
             per_channel = None if values is None else torch.tensor(values).float()[:, None, None]
             self.register_buffer(name, per_channel)
 
     def resize(self, x: Tensor) -> Tensor:
-        """First part: float32 images (n, C, *size), bytes scaled to 0–1."""
-        x = _scaled(x)
+        """First part: float32 images (n, C, *size), bytes divided."""
+        x = self._divided(x)
         if x.shape[-2:] != self.size:
             x = _resized(x, self.size)
         return x
@@ -77,7 +84,7 @@ class Preprocessing(nn.Module):
 
         With a `crop`, this makes parts of them images of that size, instead of resizing them whole.
         """
-        prepared = self.resize(x) if crop is None else crop(_scaled(x), self.size)
+        prepared = self.resize(x) if crop is None else crop(self._divided(x), self.size)
         if augment is not None:
             prepared = _checked(augment, prepared)
         if self.mean is None:
@@ -85,6 +92,9 @@ class Preprocessing(nn.Module):
         if prepared is x or augment is not None:
             return (prepared - self.mean).mul_(self.scale)
         return prepared.sub_(self.mean).mul_(self.scale)
+
+    def _divided(self, x: Tensor) -> Tensor:
+        return x.float().div_(self.divisor) if x.dtype == torch.uint8 else x.float()
 
 
 def resizing_matrices(size: tuple[int, int], new_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -104,11 +114,6 @@ def resizing_matrices(size: tuple[int, int], new_size: tuple[int, int]) -> tuple
 
 def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(x, size, mode="bilinear", antialias=True)
-
-
-def _scaled(x: Tensor) -> Tensor:
-    # Divided, not multiplied by 1/255: bytes then give the very floats that x / 255 gives.
-    return x.float().div_(255) if x.dtype == torch.uint8 else x.float()
 
 
 def _checked(augment: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
