@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import check_random_state
 from skorch.helper import predefined_split
 from torch import Tensor, nn
@@ -558,8 +557,10 @@ class ImageClassifier(
         """Class index of every label; unless `continued`, sets `classes_`."""
         y = check_labels(y, n_images, self._name, name)
         if not continued:
-            self.classes_ = LabelEncoder().fit(y if classes is None else classes).classes_
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            self.classes_ = np.unique(y if classes is None else self._check_classes(classes))
+        elif classes is not None and (
+            np.unique(self._check_classes(classes)).tolist() != self.classes_.tolist()
+        ):
             raise ValueError(
                 f"The 'classes' parameter of partial_fit must be that of the first call, "
                 f"{self.classes_}; got {classes} instead."
@@ -575,6 +576,9 @@ class ImageClassifier(
                 "weights = compute_class_weight('balanced', classes=classes, y=y), and "
                 "class_weight=dict(zip(classes, weights))."
             )
+
+    def _check_classes(self, classes: Any) -> np.ndarray:
+        return check_labels(classes, None, self._name, "classes")
 
     def _check_several_classes(self, classes: np.ndarray) -> None:
         if len(classes) < 2:

@@ -1,12 +1,11 @@
-"""Checks of labels and of sample weights."""
+"""Labels as arrays of their own values, checked and encoded; checks of sample weights."""
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import LabelEncoder
 from sklearn.utils import assert_all_finite
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
@@ -15,8 +14,40 @@ from skcnn._validation import check_sample_weight
 from skcnn.images import detached
 
 
-def check_labels(y: Any, n_images: int, estimator: str, name: str = "y") -> np.ndarray:
-    """Labels of `n_images` images as an array of one type.
+def label_array(y: Any) -> np.ndarray:
+    """Labels in an array, none changed: not even ids beyond 2**53, or those beside a missing one.
+
+    Labels of several types, and those that are missing, leave it an array of objects.
+
+    Parameters
+    ----------
+    y : array-like
+        A list, a tuple, an array, a tensor, or a column of pandas, polars or Arrow, whose nullable
+        types would become floats in NumPy.
+    """
+    y = detached(y)
+    if isinstance(y, list | tuple):
+        return _typed(_objects(y))
+    if (hasattr(y, "iloc") or hasattr(y, "to_series")) and y.shape[1:] == (1,):  # a table
+        column = y.iloc[:, 0] if hasattr(y, "iloc") else y.to_series()
+        return label_array(column)[:, None]
+    if hasattr(y, "to_pylist"):  # of Arrow
+        return _typed(_objects(y.to_pylist()))
+    if not isinstance(getattr(y, "dtype", np.dtype(object)), np.dtype):
+        return _typed(_objects(y.to_list() if hasattr(y, "to_list") else y.tolist()))
+    return _typed(np.asarray(y))
+
+
+def is_missing(label: Any) -> bool:
+    """Whether a label is None, NaN, NaT, or pandas' NA, of which nothing can be said."""
+    try:
+        return label is None or bool(label != label)
+    except (TypeError, ValueError):
+        return type(label).__name__ == "NAType"
+
+
+def check_labels(y: Any, n_images: int | None, estimator: str, name: str = "y") -> np.ndarray:
+    """Labels of `n_images` images as an array of one type; None: of any number.
 
     Raises
     ------
@@ -28,12 +59,17 @@ def check_labels(y: Any, n_images: int, estimator: str, name: str = "y") -> np.n
             f"{estimator} requires y to be passed, but the target y is None. Pass the label of "
             "each image, or a Dataset of (image, label) pairs as X."
         )
-    if isinstance(y, list | tuple):
-        _check_list(y)
-    y = _uniform(column_or_1d(detached(y), warn=True))
+    y = column_or_1d(label_array(y), warn=True)
+    _refuse_missing(y, name)
+    if y.dtype.kind in "OS" and not all(isinstance(label, str) for label in y):
+        kinds = sorted({type(label).__name__ for label in y})
+        raise ValueError(
+            f"{name} must have labels of one type, strings, booleans, dates of NumPy or numbers of "
+            f"at most 64 bits; got {kinds} instead: Unknown label type. Convert them, as to str."
+        )
     assert_all_finite(y, input_name=name)
     check_classification_targets(y)
-    if len(y) != n_images:
+    if n_images is not None and len(y) != n_images:
         raise ValueError(
             f"{name} must have one label for each image; got {len(y)} labels for {n_images} images "
             "instead: inconsistent numbers of samples."
@@ -51,16 +87,22 @@ def encode_labels(
     ValueError
         If a label is not among `classes`.
     """
-    unknown = np.setdiff1d(y, classes)
-    if len(unknown):
+    values, inverse = np.unique(y, return_inverse=True)
+    if y.dtype.kind == classes.dtype.kind == "M":
+        common = np.result_type(y, classes)
+        values, classes_in_common = values.astype(common), classes.astype(common)
+    else:
+        classes_in_common = classes
+    # By Python's equality, which is exact where NumPy would compare integers as floats.
+    index_of = {label: i for i, label in enumerate(classes_in_common.tolist())}
+    indices = np.array([index_of.get(label, -1) for label in values.tolist()], dtype=np.intp)
+    if (indices < 0).any():
         raise ValueError(
-            f"{name} must only have labels that {estimator} knows, {classes}; got {unknown} as "
-            "well. Leave these images out, or fit anew; partial_fit takes all labels in 'classes' "
-            "at its first call."
+            f"{name} must only have labels that {estimator} knows, {classes}; got "
+            f"{values[indices < 0]} as well. Leave these images out, or fit anew; partial_fit "
+            "takes all labels in 'classes' at its first call."
         )
-    encoder = LabelEncoder()
-    encoder.classes_ = classes
-    return encoder.transform(y)
+    return indices[inverse]
 
 
 def check_weights(sample_weight: Any, n_images: int) -> np.ndarray | None:
@@ -149,29 +191,54 @@ def check_class_weights(
     return of_class
 
 
-def _check_list(labels: list | tuple) -> None:
-    """Refuse what an array would make one type of: strings among numbers, booleans among either."""
-    is_of = [
-        str if isinstance(label, str) else bool if isinstance(label, bool | np.bool_) else None
-        for label in labels
-    ]
-    if len(set(is_of)) > 1:
-        raise _several_types({type(label).__name__ for label in labels})
+def _objects(labels: list | tuple) -> np.ndarray:
+    """Array of the labels as they are; of nested lists, what NumPy makes of them."""
+    if any(isinstance(label, list) for label in labels):
+        return np.asarray(labels, dtype=object)
+    objects = np.empty(len(labels), dtype=object)
+    for i, label in enumerate(map(detached, labels)):
+        objects[i] = label[()] if isinstance(label, np.ndarray) and label.ndim == 0 else label
+    return objects
 
 
-def _uniform(y: np.ndarray) -> np.ndarray:
-    """Labels of dtype object as what they are: strings stay, numbers and booleans become such."""
-    if y.dtype != object or all(isinstance(label, str) for label in y):
+def _typed(y: np.ndarray) -> np.ndarray:
+    """Objects of one type as an array of it, if that changes none; strings stay objects."""
+    if y.dtype.kind == "T":
+        return y.astype(object)
+    if y.dtype != object or y.size == 0:
         return y
-    kinds = {type(label).__name__ for label in y}
-    numbers = np.array(y.tolist()) if all(isinstance(label, Real) for label in y) else None
-    if numbers is None or (numbers.dtype.kind != "b" and kinds & {"bool", "bool_"}):
-        raise _several_types(kinds)
-    return numbers
+    labels = y.ravel().tolist()
+    types = set(map(type, labels))
+    if all(issubclass(t, bool | np.bool_ | np.datetime64 | np.timedelta64) for t in types):
+        is_one = len({t in (bool, np.bool_) for t in types}) == 1
+        return np.array(labels).reshape(y.shape) if is_one else y
+    if not all(issubclass(t, Real) and t is not bool for t in types):
+        return y
+    dtype = None if len(types) == 1 and issubclass(*types, np.generic) else np.float64
+    if dtype and all(issubclass(t, Integral) for t in types):
+        labels = [int(label) for label in labels]
+        dtype = np.uint64 if max(labels) > np.iinfo(np.int64).max else np.int64
+    try:
+        typed = np.array(labels, dtype=dtype)
+    except OverflowError:  # of integers
+        return y
+    # Python's numbers compare exactly, those of NumPy as floats.
+    as_given = (label.item() if isinstance(label, np.generic) else label for label in labels)
+    is_exact = all(a == b or b != b for a, b in zip(typed.tolist(), as_given, strict=True))
+    return typed.reshape(y.shape) if is_exact else y
 
 
-def _several_types(kinds: set[str]) -> ValueError:
-    return ValueError(
-        f"y must have labels of one type, strings, numbers or booleans; got {sorted(kinds)} "
-        "instead: Unknown label type."
-    )
+def _refuse_missing(y: np.ndarray, name: str) -> None:
+    if y.dtype == object:
+        missing = np.array([is_missing(label) for label in y.flat], dtype=bool)
+    elif y.dtype.kind in "fcmM":
+        missing = y != y
+    else:
+        return
+    if missing.any():
+        row = int(np.argmax(missing))
+        what = "NaN" if y.dtype.kind == "f" else y[row]
+        raise ValueError(
+            f"Input {name} contains {what}, a missing label, first for image {row}. Leave out the "
+            "images without a label, or give them one."
+        )

@@ -13,6 +13,7 @@ from sklearn.model_selection import PredefinedSplit
 from sklearn.pipeline import Pipeline
 
 from skcnn._files import write_whole
+from skcnn._labels import label_array
 from skcnn._paths import paths_in
 from skcnn._version import __version__
 
@@ -341,7 +342,7 @@ def with_validation_set(X, y, X_val, y_val):
         Their labels.
 
     X_val : array-like of n_val images
-        To test on, in the shape of `X`, and like it uint8 or not.
+        To test on, in the shape of `X`, and on its scale.
 
     y_val : array-like of shape (n_val,)
         Their labels.
@@ -383,7 +384,7 @@ def with_validation_set(X, y, X_val, y_val):
     >>> search = search.fit(X_all, y_all)
     >>> best = clf.set_params(**search.best_params_).fit(X[:200], y[:200])
     """
-    from skcnn.images import detached, is_dataset
+    from skcnn.images import is_dataset, pixel_divisor
 
     for name, images in (("X", X), ("X_val", X_val)):
         if is_dataset(images):
@@ -393,7 +394,7 @@ def with_validation_set(X, y, X_val, y_val):
                 "another."
             )
     X, X_val = (_as_rows(images, name) for name, images in (("X", X), ("X_val", X_val)))
-    y, y_val = (np.asarray(detached(labels)) for labels in (y, y_val))
+    y, y_val = (label_array(labels) for labels in (y, y_val))
     for suffix, images, labels in (("", X, y), ("_val", X_val, y_val)):
         if len(images) == 0 or labels.shape != (len(images),):
             raise ValueError(
@@ -406,10 +407,13 @@ def with_validation_set(X, y, X_val, y_val):
             "The 'X_val' parameter of with_validation_set must hold images of the shape of X, "
             f"{X.shape[1:]}; got {X_val.shape[1:]} instead. Resize or crop them to one shape."
         )
-    if (X.dtype == np.uint8) != (X_val.dtype == np.uint8):
+    if X.dtype.kind in "buif" and (
+        pixel_divisor(X.min(), X.max()) != pixel_divisor(X_val.min(), X_val.max())
+    ):
         raise ValueError(
-            "The 'X_val' parameter of with_validation_set must be uint8 where X is, and nowhere "
-            f"else; got {X_val.dtype} beside {X.dtype} instead. Convert both to one type and scale."
+            "The 'X_val' parameter of with_validation_set must have pixels on the scale of X, "
+            f"{X.min():g} to {X.max():g}; got {X_val.min():g} to {X_val.max():g} instead. Bring "
+            "both to one scale."
         )
     kinds = {labels.dtype.kind.replace("u", "i") for labels in (y, y_val)} - {"O"}
     if len(kinds) > 1:

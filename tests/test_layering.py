@@ -40,7 +40,7 @@ ALLOWED = {
         {"onnx", "onnxruntime", "onnxscript"},
     ),
     "_prediction": (
-        {"_paths", "images", "training", "transfer"},
+        {"_labels", "_paths", "images", "training", "transfer"},
         {*STANDARD, "scipy", "sklearn"},
         set(),
     ),
@@ -91,12 +91,12 @@ ALLOWED = {
     ),
     "datasets": ({"exceptions", "images"}, {"numpy", "sklearn"}, {"tqdm"}),
     "model_selection": (
-        {"_files", "_paths", "_version", "images"},
+        {"_files", "_labels", "_paths", "_version", "images"},
         {"numpy", "sklearn"},
         {"pandas"},
     ),
     "inspection": (
-        {"_paths", "callbacks", "images", "model_selection"},
+        {"_labels", "_paths", "callbacks", "images", "model_selection"},
         {"numpy", "sklearn"},
         {"matplotlib", "pandas", "seaborn"},
     ),

@@ -8,7 +8,7 @@ from skcnn.images._conversion import as_array, detached, is_dataset
 from skcnn.images._files import ImageFiles
 from skcnn.images._layout import ImageLayout, infer_layout
 from skcnn.images._reopening import open_paths
-from skcnn.images._scale import PixelScale, ScaleComparison, image_extremes
+from skcnn.images._scale import PixelScale, ScaleComparison, image_extremes, pixel_divisor
 from skcnn.images._scan import ImageScan, scan_images
 from skcnn.images._sources import (
     ArrayImages,
@@ -39,5 +39,6 @@ __all__ = [
     "infer_layout",
     "is_dataset",
     "open_paths",
+    "pixel_divisor",
     "scan_images",
 ]

@@ -214,7 +214,7 @@ def first_image(dataset: Dataset) -> np.ndarray:
     return image_array(_image_of(dataset[0]))
 
 
-def dataset_labels(dataset: Dataset) -> np.ndarray:
+def dataset_labels(dataset: Dataset) -> list:
     """Labels of a Dataset of (image, label).
 
     Raises
@@ -232,7 +232,7 @@ def dataset_labels(dataset: Dataset) -> np.ndarray:
             )
         label = item[1]
         labels.append(label.item() if isinstance(label, Tensor) else label)
-    return np.asarray(labels)
+    return labels
 
 
 def _image_of(item: object) -> object:

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+from skcnn._labels import is_missing, label_array
 from skcnn.inspection._arrays import as_numpy
 
 LONGEST_NAME = 24  # characters of a class name that a tick or a title shows
@@ -11,7 +12,7 @@ LONGEST_NAME = 24  # characters of a class name that a tick or a title shows
 
 def check_labels(y, owner, *, parameter="y", n_samples=None):
     """Return `y` as an ndarray of shape (n_samples,)."""
-    y = as_numpy(y)
+    y = label_array(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:
@@ -83,7 +84,7 @@ def encode(y, classes, *, warn_in=None):
         inverse = np.array([found.setdefault(label, len(found)) for label in y.tolist()])
         values = list(found)
 
-    if any(value is None or value != value for value in values):
+    if any(map(is_missing, values)):
         raise ValueError(
             "The labels must all be known; got None or NaN among them instead. "
             "Drop the samples without a label."
