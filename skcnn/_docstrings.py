@@ -46,8 +46,8 @@ lr : float, default=1e-3
         the image, of 3/4–4/3 times its height in width, becomes an image of the network's size; it
         is cut out before anything is resized, so that larger images keep their detail. A transform
         of torchvision is applied to one image at a time. Any other callable takes a float32 batch
-        (n, C, H, W) on the device, uint8 already scaled to 0–1, and returns one of the same shape.
-        Several are applied in turn, but "resized_crop" comes first. None: nothing.
+        (n, C, H, W) on the device, already divided as `fit` divides, and returns one of the same
+        shape. Several are applied in turn, but "resized_crop" comes first. None: nothing.
     mixing : {"mixup", "cutmix"}, default=None
         "mixup": train on sums of two images, in shares drawn for each batch, with targets in the
         same shares. "cutmix": a rectangle of another image instead. None: neither. The training

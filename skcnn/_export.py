@@ -34,9 +34,10 @@ class ExportedNetwork:
         """Write the network, with all that is done to images before it, as an ONNX model.
 
         Its input ``images`` is the array that `predict_proba` takes, of the shape that X had at
-        `fit`, of any number of images: uint8 if it was uint8, else float32. Its output
-        ``probabilities`` is float32, of shape (n, n_classes). Scaling, resizing, normalisation and,
-        with `tta`, the mirror images are in the model; checks of the input are not.
+        `fit`, of any number of images: uint8 if it was uint8, else float32, undivided.
+        Its output ``probabilities`` is float32, of shape (n, n_classes). Scaling, resizing,
+        normalisation and, with `tta`, the mirror images are in the model; checks of the input are
+        not.
 
         Its metadata hold ``classes``, a JSON list in the order of the probabilities,
         ``image_shape``, (C, H, W), and ``skcnn_version``.

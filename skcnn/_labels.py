@@ -46,6 +46,28 @@ def is_missing(label: Any) -> bool:
         return type(label).__name__ == "NAType"
 
 
+def refuse_missing(y: np.ndarray, name: str = "y") -> np.ndarray:
+    """Return labels as they are.
+
+    Raises
+    ------
+    ValueError
+        If one is missing; names the first such image.
+    """
+    if y.dtype == object:
+        missing = np.array([is_missing(label) for label in y.flat], dtype=bool)
+    else:
+        missing = y.ravel() != y.ravel()  # of numbers and dates, those that are none
+    if missing.any():
+        row = int(np.argmax(missing))
+        what = "NaN" if y.dtype.kind == "f" else y.flat[row]
+        raise ValueError(
+            f"Input {name} contains {what}, a missing label, first for image {row}. Leave out the "
+            "images without a label, or give them one."
+        )
+    return y
+
+
 def check_labels(y: Any, n_images: int | None, estimator: str, name: str = "y") -> np.ndarray:
     """Labels of `n_images` images as an array of one type; None: of any number.
 
@@ -59,8 +81,7 @@ def check_labels(y: Any, n_images: int | None, estimator: str, name: str = "y") 
             f"{estimator} requires y to be passed, but the target y is None. Pass the label of "
             "each image, or a Dataset of (image, label) pairs as X."
         )
-    y = column_or_1d(label_array(y), warn=True)
-    _refuse_missing(y, name)
+    y = refuse_missing(column_or_1d(label_array(y), warn=True), name)
     if y.dtype.kind in "OS" and not all(isinstance(label, str) for label in y):
         kinds = sorted({type(label).__name__ for label in y})
         raise ValueError(
@@ -226,19 +247,3 @@ def _typed(y: np.ndarray) -> np.ndarray:
     as_given = (label.item() if isinstance(label, np.generic) else label for label in labels)
     is_exact = all(a == b or b != b for a, b in zip(typed.tolist(), as_given, strict=True))
     return typed.reshape(y.shape) if is_exact else y
-
-
-def _refuse_missing(y: np.ndarray, name: str) -> None:
-    if y.dtype == object:
-        missing = np.array([is_missing(label) for label in y.flat], dtype=bool)
-    elif y.dtype.kind in "fcmM":
-        missing = y != y
-    else:
-        return
-    if missing.any():
-        row = int(np.argmax(missing))
-        what = "NaN" if y.dtype.kind == "f" else y[row]
-        raise ValueError(
-            f"Input {name} contains {what}, a missing label, first for image {row}. Leave out the "
-            "images without a label, or give them one."
-        )

@@ -16,7 +16,7 @@ from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, Trans
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from skcnn._labels import label_array
+from skcnn._labels import label_array, refuse_missing
 from skcnn._paths import paths_in
 from skcnn.images import (
     ArrayImages,
@@ -152,7 +152,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
             gives NaN or infinity for one.
         """
         y = dataset_labels(X) if y is None and is_dataset(X) else y
-        return super().score(X, label_array(y), sample_weight)
+        return super().score(X, refuse_missing(label_array(y)), sample_weight)
 
     def transform(self, X: Any) -> np.ndarray:
         """Compute the features that the network's last layer takes, or those of `features_layer`.

@@ -397,7 +397,7 @@ def _read_pixel_scale(values: tuple) -> PixelScale:
     if len(values) > 3:
         return PixelScale(*values)
     low, high, is_uint8 = values  # of skcnn 0.1, which divided bytes, and them only
-    return PixelScale(255.0 if is_uint8 else 1.0, is_uint8, low, high, high, math.inf)
+    return PixelScale(255.0 if is_uint8 else 1.0, is_uint8, low, high, high, high, math.inf)
 
 
 def _check_frozen(frozen: Frozen, module: nn.Module) -> None:
@@ -466,7 +466,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
         isinstance(value, tuple)
         and (
             [*map(type, value)] == [float, float, bool]
-            or ([*map(type, value)] == [float, bool, *[float] * 4] and 0 < value[0] < math.inf)
+            or ([*map(type, value)] == [float, bool, *[float] * 5] and 0 < value[0] < math.inf)
         )
     ),
     "statistics": lambda value: (

@@ -1,5 +1,6 @@
 """The classifiers in use: real fits, real images, and what bad input gets."""
 
+import copy
 import hashlib
 import os
 import pickle
@@ -24,7 +25,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
 from skorch.callbacks import Callback
 from torch import nn
@@ -33,7 +34,7 @@ from torchvision.transforms import v2
 
 from skcnn import AlexNetClassifier, CNNClassifier, LeNetClassifier, VGGClassifier
 from skcnn.datasets import load_fashion_mnist_mini
-from skcnn.exceptions import DivergenceError, ValueRangeWarning
+from skcnn.exceptions import AmbiguousImageShapeWarning, DivergenceError, ValueRangeWarning
 from skcnn.inspection import evaluate
 
 QUICK = {"lr": 5e-3, "batch_size": 32, "max_epochs": 4, "random_state": 0}
@@ -41,6 +42,14 @@ QUICK = {"lr": 5e-3, "batch_size": 32, "max_epochs": 4, "random_state": 0}
 
 def quick(**params):
     return LeNetClassifier(**{**QUICK, **params})
+
+
+def weights_of(clf):
+    return {name: tensor.numpy().tobytes() for name, tensor in clf.module_.state_dict().items()}
+
+
+class ListDataset(list, torch.utils.data.Dataset):
+    """Pairs of (image, label) in a list."""
 
 
 # Labels ---------------------------------------------------------------------------------------
@@ -73,7 +82,7 @@ def test_numbers_in_an_object_column_are_numbers(tops_and_bags):
     X, y = tops_and_bags
     clf = quick(max_epochs=1).fit(X, pd.Series(y, dtype=object))
     assert clf.classes_.tolist() == [0, 8]
-    for mixed in (["a", 1], [None, "a"], [True, 2]):
+    for mixed in (["a", 1], [True, 2]):
         with pytest.raises(ValueError, match="labels of one type"):
             quick().fit(X[:2], np.array(mixed, dtype=object))
 
@@ -543,10 +552,10 @@ def test_predict_demands_what_fit_saw(tops_and_bags):
     clf = quick().fit(X, y)
     for other, got in [
         (X[:, :20], r"\(20, 28\)"),
-        (X.reshape(len(X), -1), r"\(784,\)"),
+        (X.reshape(len(X), -1)[:, 1:], r"\(783,\)"),
         (np.stack([X] * 3, axis=-1), r"\(28, 28, 3\)"),
     ]:
-        with pytest.raises(ValueError, match=rf"fitted on, \(28, 28\); got {got} instead"):
+        with pytest.raises(ValueError, match=rf"\(28, 28\), .* 784 .*; got {got} instead"):
             clf.predict(other)
     with pytest.raises(ValueError, match="Input X contains NaN, first in image 5"):
         clf.predict(with_pixel(X, np.nan))
@@ -559,19 +568,130 @@ def test_predict_demands_what_fit_saw(tops_and_bags):
         clf.predict(X[0])
 
 
-def test_another_scale_at_predict_is_a_named_warning(tops_and_bags):
+def test_another_scale_is_a_named_warning_wherever_images_arrive(tops_and_bags):
     X, y = tops_and_bags
-    with pytest.warns(ValueRangeWarning, match="probably wrong") as caught:
-        quick().fit(X.astype(float), y).predict(X / 255.0)
-    assert caught[0].filename == __file__
-    with pytest.warns(ValueRangeWarning, match="probably wrong"):
-        quick(max_epochs=1).fit(X, y, X_val=X.astype(float), y_val=y)
-    clf = quick().fit(X, y)
-    with pytest.warns(ValueRangeWarning, match="already divided by 255"):
-        assert clf.predict(X / 255.0).tolist() == clf.predict(X).tolist()
+    clf = quick(max_epochs=1).fit(X, y)
+    centred = quick(max_epochs=1).fit(X / 127.5 - 1, y)
+    floats = quick(max_epochs=1).fit(X / 255, y)
+    pairs = [(clf, X / 255), (clf, X / 127.5 - 1), (floats, X), (floats, X / 127.5 - 1)]
+    pairs += [(centred, X), (centred, X.astype(float)), (centred, X / 255)]
+    for fitted, other in pairs:
+        with pytest.warns(ValueRangeWarning) as caught:
+            fitted.predict(other)
+        assert caught[0].filename == __file__
+    for method in (clf.predict_proba, clf.transform, lambda images: clf.score(images, y)):
+        with pytest.warns(ValueRangeWarning):
+            method(X / 255)
+    with pytest.warns(ValueRangeWarning, match="X_val"):
+        quick(max_epochs=1).fit(X / 255, y, X_val=X, y_val=y)
+    for estimator in (quick(), quick(warm_start=True, max_epochs=1)):
+        train = estimator.fit if estimator.warm_start else estimator.partial_fit
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            train(X / 255, y)
+        with pytest.warns(ValueRangeWarning):
+            train(X, y)
+        with warnings.catch_warnings():  # it has seen both by now
+            warnings.simplefilter("error")
+            estimator.predict(X)
+
+
+TYPES = {
+    "int64": lambda X: X.astype(np.int64),
+    "float64": lambda X: X.astype(np.float64),
+    "float32": lambda X: X.astype(np.float32),
+    "big-endian": lambda X: X.astype(">u2"),
+    "Fortran order": lambda X: np.asfortranarray(X.astype(float)),
+    "tensor": lambda X: torch.from_numpy(X.astype(np.int32)),
+    "table": lambda X: pd.DataFrame(X.reshape(len(X), -1)).astype("int64"),
+    "Series of arrays": lambda X: pd.Series(list(X.astype(float))),
+    "mixed list": lambda X: [*X[:3], *X[3:].astype(np.float32)],
+    "Dataset": lambda X: [(image, 0) for image in X.astype(float)],
+}
+
+
+@pytest.mark.parametrize("largest", [255, 16, 1])
+def test_equal_numbers_give_equal_fits_and_predictions(clothes, largest):
+    """Whatever their type, and whatever the type of those that fit saw."""
+    X, y = (part[:60] for part in clothes)
+    X = (X // (256 // (largest + 1))).astype(np.uint8)
+    fit = partial(quick(max_epochs=1, image_size=32, augment="standard").fit, y=y)
+    expected = fit(X)
+    probabilities = expected.predict_proba(X)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        clf.predict(X)
+        for name, convert in TYPES.items():
+            same = convert(X)
+            if name == "Dataset":
+                same = ListDataset(same)
+                assert expected.predict_proba(same).tobytes() == probabilities.tobytes()
+                continue
+            assert expected.predict_proba(same).tobytes() == probabilities.tobytes(), name
+            clf = fit(same)
+            assert weights_of(clf) == weights_of(expected), name
+            assert clf.predict_proba(X).tobytes() == probabilities.tobytes(), name
+
+
+def test_resampled_tables_and_bytes_are_on_one_scale(tops_and_bags):
+    """What oversampling gives, floats a little off the whole numbers, predicts bytes as well."""
+    X, y = tops_and_bags
+    rows = X.reshape(len(X), -1)
+    noise = np.random.default_rng(0).normal(0, 2, rows.shape)
+    for training in (rows + noise, np.clip(rows + noise, 0, 255)):
+        clf = quick(max_epochs=5).fit(training, y)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert clf.score(rows, y) > 0.8
+
+
+def test_a_minmax_scaler_is_no_other_scale(clothes):
+    X, y = clothes
+    rows = X.reshape(len(X), -1)
+    model = make_pipeline(MinMaxScaler(), quick(max_epochs=1)).fit(rows[:100], y[:100])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.predict(rows[100:])
+        model.predict(rows[100:101])
+
+
+@pytest.mark.parametrize("channels", [None, 3])
+def test_rows_of_as_many_numbers_are_folded_as_fit_does(clothes, channels):
+    X, y = (part[:60] for part in clothes)
+    if channels:
+        X = np.stack([X, X // 2, 255 - X], axis=-1)
+    rows = X.reshape(len(X), -1)
+    clf = quick(max_epochs=1).fit(X, y, X_val=rows, y_val=y)
+    expected = clf.predict_proba(X)
+    assert clf.predict(np.zeros((1, clf.n_features_in_))).shape == (1,)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for same in (rows, pd.DataFrame(rows), torch.from_numpy(rows.copy()), rows.tolist()):
+            assert clf.predict_proba(same).tobytes() == expected.tobytes()
+        assert clf.transform(rows).tobytes() == clf.transform(X).tobytes()
+        assert clf.score(rows, y) == clf.score(X, y)
+        assert (
+            evaluate(clf, rows, y).confusion_matrix == evaluate(clf, X, y).confusion_matrix
+        ).all()
+    by_rows, by_images = (copy.deepcopy(clf).partial_fit(images, y) for images in (rows, X))
+    assert weights_of(by_rows) == weights_of(by_images)
+    of_rows = quick(max_epochs=1, image_shape=X.shape[1:]).fit(rows, y)
+    assert of_rows.predict_proba(X).tobytes() == of_rows.predict_proba(rows).tobytes()
+    for wrong in (rows[:, 1:], rows[:, :28], rows.reshape(len(X), 1, -1)):
+        for fitted in (clf, of_rows):
+            with pytest.raises(ValueError, match=f"{rows.shape[1]}"):
+                fitted.predict(wrong)
+
+
+def test_columns_that_make_no_image_are_said_so(tops_and_bags):
+    X, y = tops_and_bags
+    rows = X.reshape(len(X), -1)
+    more = np.c_[rows, y]  # as a chain of classifiers does
+    for made in (rows[:, :700], more):
+        with pytest.warns(AmbiguousImageShapeWarning, match="image_shape"):
+            quick(max_epochs=1).fit(made, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        quick(max_epochs=1, image_shape=(20, 35)).fit(rows[:, :700], y)
 
 
 @pytest.mark.parametrize(

@@ -7,16 +7,18 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from skcnn.exceptions import AmbiguousImageShapeWarning, ValueRangeWarning
 from skcnn.images import (
     ArrayImages,
     DatasetImages,
-    PixelRange,
+    ScaleComparison,
     as_array,
-    check_finite,
     dataset_labels,
+    image_extremes,
     infer_layout,
+    pixel_divisor,
     scan_images,
 )
 
@@ -40,7 +42,7 @@ def colour_images(n=6, height=5, width=7):
         ((5, 7, 1), None, (1, 5, 7), True),
         ((4, 5, 7), None, (4, 5, 7), False),
         ((64,), None, (1, 8, 8), False),
-        ((10,), None, (1, 1, 10), False),
+        ((10,), (1, 10), (1, 1, 10), False),
         ((70,), (10, 7), (1, 10, 7), False),
         ((105,), (3, 5, 7), (3, 5, 7), False),
         ((105,), (5, 7, 3), (3, 5, 7), True),
@@ -58,6 +60,38 @@ def test_ambiguous_layout_is_channels_last_and_said_so(row_shape, shape):
     with pytest.warns(AmbiguousImageShapeWarning, match="last"):
         layout = infer_layout(row_shape, None, "Est")
     assert (layout.shape, layout.channels_last) == (shape, True)
+
+
+@pytest.mark.parametrize("n_features", [2, 10, 700, 785])
+def test_rows_that_make_no_square_are_said_so(n_features):
+    with pytest.warns(AmbiguousImageShapeWarning, match=f"{n_features}.*image_shape"):
+        layout = infer_layout((n_features,), None, "Est")
+    assert layout.shape == (1, 1, n_features)
+
+
+@pytest.mark.parametrize(
+    ("row_shape", "image_shape", "same", "other"),
+    [
+        (
+            (5, 7),
+            None,
+            [(5, 7), (35,), (5, 7, 1), (1, 5, 7)],
+            [(7, 5), (36,), (5, 7, 3), (5, 1, 7)],
+        ),
+        ((5, 7, 1), None, [(5, 7), (35,), (1, 5, 7)], [(7, 5)]),
+        ((35,), (5, 7), [(5, 7), (35,), (5, 7, 1)], [(7, 5), (1, 35)]),
+        ((5, 7, 3), None, [(5, 7, 3), (105,)], [(3, 5, 7), (5, 21), (1, 105)]),
+        ((105,), (3, 5, 7), [(3, 5, 7), (105,)], [(5, 7, 3)]),
+    ],
+)
+def test_the_same_images_in_other_rows(row_shape, image_shape, same, other):
+    layout = infer_layout(row_shape, image_shape, "Est")
+    images = np.random.default_rng(0).random((4, *row_shape))
+    expected = ArrayImages(images, layout).read(slice(None))
+    for shape in same:
+        rows = ArrayImages(images.reshape(4, *shape), layout.for_rows(shape))
+        assert torch.equal(rows.read(slice(None)), expected)
+    assert all(layout.for_rows(shape) is None for shape in other)
 
 
 @pytest.mark.parametrize(
@@ -133,16 +167,16 @@ def test_pil_modes(mode, channels):
     assert as_array(images).dtype == np.uint8
 
 
-def test_bytes_and_floats_together_are_refused():
-    mixed = [np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.float32)]
+def test_equal_numbers_of_several_types_are_equal_images():
+    image = np.arange(16).reshape(4, 4)
+    mixed = [image.astype(dtype) for dtype in (np.uint8, np.float32, np.int64, np.float64)]
     for images in (mixed, mixed[::-1]):
-        with pytest.raises(ValueError, match="must all be uint8, or none; got .* for image 1"):
-            as_array(images)
         pairs = DatasetImages(
-            list(zip(images, [0, 1], strict=True)), infer_layout((4, 4), None, "")
+            list(zip(images, range(4), strict=True)), infer_layout((4, 4), None, "")
         )
-        with pytest.raises(ValueError, match="must all be uint8, or none; got .* for image 1"):
-            pairs.read(slice(0, 2))
+        for batch in (source(as_array(images)).read(slice(0, 4)), pairs.read(slice(0, 4))):
+            assert batch.dtype == torch.float32
+            assert all(torch.equal(one, batch[0]) for one in batch)
 
 
 def test_tensors_that_numpy_does_not_have():
@@ -178,7 +212,7 @@ def test_dataset():
     images = DatasetImages(pairs, infer_layout(X.shape[1:], None, "Est"))
     assert torch.equal(images.read(torch.tensor([4, 2])), source(X).read(torch.tensor([4, 2])))
     assert torch.equal(images.read(slice(4, 9)), source(X).read(slice(4, 9)))
-    assert dataset_labels(pairs).tolist() == [0, 1, 0, 1, 0, 1]
+    assert dataset_labels(pairs) == [0, 1, 0, 1, 0, 1]
     with pytest.raises(ValueError, match=r"\(image, label\) pairs"):
         dataset_labels(torch.utils.data.TensorDataset(torch.from_numpy(X)))
 
@@ -189,10 +223,10 @@ def test_scan_agrees_with_numpy_over_chunks(monkeypatch):
     scan = scan_images(source(X))
     rows = np.array([0, 2, 2, 5])
     mean, std = scan.mean_and_std(rows)
-    # The scan divides by 255 in float32, as networks see the pixels; NumPy here in float64.
     np.testing.assert_allclose(mean, X[rows].mean(axis=(0, 1, 2)) / 255, rtol=1e-6)
     np.testing.assert_allclose(std, X[rows].std(axis=(0, 1, 2)) / 255, rtol=1e-6)
-    assert scan.pixel_range == PixelRange(X.min() / 255, X.max() / 255, True)
+    assert scan.scale.divisor == 255
+    assert (scan.scale.low, scan.scale.high) == (X.min() / 255, X.max() / 255)
 
 
 def test_scan_is_exact_far_from_zero():
@@ -230,43 +264,157 @@ def test_bad_pixels_are_named(value, what):
     with pytest.raises(ValueError, match=f"Input X_val contains .*{what}.* first in image 6"):
         scan_images(source(X), "X_val")
     with pytest.raises(ValueError, match="first in image 106"):
-        check_finite(source(X).read(slice(None)), 100)
+        image_extremes(source(X).read(slice(None)), 100)
 
 
-BYTES, FLOAT_BYTES, UNIT, STANDARDISED = (
-    PixelRange(0.0, 1.0, True),
-    PixelRange(0.0, 255.0, False),
-    PixelRange(0.0, 1.0, False),
-    PixelRange(-2.1, 2.4, False),
-)
+# The scale of pixels -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("fitted", "seen", "message"),
-    [
-        (FLOAT_BYTES, UNIT, "these lie in 0–1: the predictions are probably wrong"),
-        (FLOAT_BYTES, BYTES, "these lie in 0–1: the predictions are probably wrong"),
-        (UNIT, FLOAT_BYTES, "reach 255: the predictions are probably wrong"),
-        (BYTES, FLOAT_BYTES, "reach 255: the predictions are probably wrong"),
-        (BYTES, UNIT, "taken as already divided by 255"),
-    ],
+    ("low", "high", "divisor"),
+    [(0, 255, 255), (3, 17, 255), (0, 16, 1), (0, 1, 1), (-1, 255, 1), (0, 256, 1), (0, 0, 1)],
 )
-def test_another_scale_is_a_named_warning(fitted, seen, message):
-    with pytest.warns(ValueRangeWarning, match=message):
-        seen.warn_if_unlike(fitted)
+def test_numbers_set_the_divisor(low, high, divisor):
+    assert pixel_divisor(low, high) == divisor
+    types = ["f8", "f4", "i8", *(["u1"] if 0 <= low <= high <= 255 else [])]
+    for dtype in types:
+        X = np.array([[[low, high]]] * 3, dtype=dtype)
+        assert scan_images(source(X)).scale.divisor == divisor
+
+
+def test_dark_images_first_do_not_set_the_divisor(monkeypatch):
+    monkeypatch.setattr("skcnn.images._scan._CHUNK_PIXELS", 4)
+    X = np.array([[[0, 5]], [[0, 9]], [[0, 200]], [[1, 2]], [[3, 4]]] * 2)
+    expected = scan_images(source(X[::-1]))
+    scan = scan_images(source(X))
+    assert scan.scale == expected.scale
+    assert scan.keys.tolist() == expected.keys[::-1].tolist()
+    not_bytes = scan_images(source(np.concatenate([X + 200, [[[-1, 0]]]])))
+    assert not_bytes.scale.divisor == 1
+
+
+def of_equal_numbers(X):
+    """Images of whole numbers below 256 as all types that hold them, and in both orders."""
+    for dtype in ("u1", "i2", "u2", "i4", "i8", "u8", "f4", "f8", ">f4", ">i2"):
+        yield X.astype(dtype)
+    yield np.asfortranarray(X)
+    yield np.asfortranarray(X.astype(float))
+
+
+@pytest.mark.parametrize("largest", [1, 16, 255])
+def test_equal_numbers_give_equal_scans(largest):
+    X = np.random.default_rng(0).integers(0, largest + 1, (20, 4, 5))
+    X[0, 0, 0] = largest
+    expected = scan_images(source(X), digest=True)
+    for same in of_equal_numbers(X):
+        scan = scan_images(source(same), digest=True)
+        assert scan.scale._replace(is_uint8=False) == expected.scale
+        assert scan.digest == expected.digest
+        for found, right in zip(scan[1:4], expected[1:4], strict=True):
+            assert found.tobytes() == right.tobytes()
+
+
+def test_the_digest_tells_other_images_apart():
+    X = colour_images()
+    others = [X[::-1], X ^ 1, np.moveaxis(X, 3, 1).reshape(X.shape), X / 255, X[:, :, :6], X[:5]]
+    digests = {scan_images(source(images), digest=True).digest for images in [X, *others]}
+    assert len(digests) == 7
+
+
+def standardised(X):
+    return (X - 73.0) / 90.0
+
+
+SCALES = {
+    "0–255": lambda X: X,
+    "0–1": lambda X: X / 255,
+    "-1–1": lambda X: X / 127.5 - 1,
+    "standardised": standardised,
+}
+
+
+def is_unlike(fitted, X):
+    scale = scan_images(source(fitted)).scale
+    comparison = ScaleComparison(scale)
+    for image in np.array_split(X, max(1, len(X) // 20)):
+        batch = ArrayImages(image, infer_layout(X.shape[1:], None, ""), scale.divisor).read(
+            slice(None)
+        )
+        comparison.add(batch, *image_extremes(batch))
+    return comparison.differs
+
+
+@pytest.mark.parametrize("later", SCALES)
+@pytest.mark.parametrize("fitted", SCALES)
+def test_another_scale_is_told_from_a_few_images(clothes, fitted, later):
+    if {fitted, later} == {"-1–1", "standardised"}:
+        return  # too alike
+    X = clothes[0]
+    for n in (8, 50):
+        for dtype in (np.float32, *([np.uint8] if later == "0–255" else [])):
+            images = SCALES[later](X[200 : 200 + n]).astype(dtype)
+            assert is_unlike(SCALES[fitted](X[:200]), images) == (fitted != later)
 
 
 @pytest.mark.parametrize(
-    ("fitted", "seen"),
-    [
-        *((same, same) for same in (BYTES, FLOAT_BYTES, UNIT, STANDARDISED)),
-        (UNIT, BYTES),
-        (FLOAT_BYTES, PixelRange(0.0, 0.0, False)),  # a black image
-        (STANDARDISED, PixelRange(0.1, 0.9, False)),
-        (BYTES, PixelRange(0.1, 0.2, True)),
-    ],
+    ("fitted", "later"), [("0–1", "0–255"), ("-1–1", "0–255"), ("0–255", "0–1"), ("0–255", "-1–1")]
 )
-def test_a_likely_scale_is_no_warning(fitted, seen):
+def test_another_scale_is_told_from_one_image(clothes, fitted, later):
+    X = clothes[0]
+    for i in range(200, 220):
+        assert is_unlike(SCALES[fitted](X[:200]), SCALES[later](X[i : i + 1]))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_images_like_those_of_fit_are_no_alarm(clothes, scale):
+    X, y = clothes
+    rng = np.random.default_rng(0)
+    to_scale = SCALES[scale]
+    for n_fitted in (200, 20):
+        for n in (1, 2, 5, 30):
+            for _ in range(10):
+                assert not is_unlike(to_scale(X[:n_fitted]), to_scale(rng.choice(X, n)))
+        for label in np.unique(y):
+            assert not is_unlike(to_scale(X[:n_fitted]), to_scale(X[y == label]))
+
+
+ODD = {
+    "black": lambda X: X * 0,
+    "white": lambda X: X * 0 + 255,
+    "dark": lambda X: X // 8,
+    "bright": lambda X: np.minimum(X * 4.0, 255),
+    "washed out": lambda X: 128 + X / 2,
+    "inverted": lambda X: 255 - X,
+    "noisy": lambda X: X + np.random.default_rng(0).normal(0, 20, X.shape),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("scale", SCALES)
+def test_single_odd_images_are_no_alarm(clothes, scale, odd):
+    X = clothes[0]
+    for i in range(10):
+        assert not is_unlike(SCALES[scale](X[:200]), SCALES[scale](ODD[odd](X[i : i + 1])))
+
+
+@pytest.mark.parametrize("scaler", [MinMaxScaler, StandardScaler])
+def test_rows_scaled_by_column_are_no_alarm(clothes, scaler):
+    rows = clothes[0].reshape(len(clothes[0]), -1)
+    scaler = scaler().fit(rows[:100])
+    fitted, later = scaler.transform(rows[:100]), scaler.transform(rows[100:])
+    assert later.min() < fitted.min() or later.max() > fitted.max()
+    assert not is_unlike(fitted, later)
+    assert not any(is_unlike(fitted, row[None]) for row in later[:50])
+    assert is_unlike(fitted, rows[100:])
+
+
+def test_a_scan_compares_with_an_earlier_one():
+    X = colour_images()
+    fitted = scan_images(source(X)).scale
+    for images in (X / 255, X * 255.0):
+        with pytest.warns(ValueRangeWarning, match="X_val"):
+            scan_images(source(images).divided_by(255.0), "X_val", fitted=fitted)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        seen.warn_if_unlike(fitted)
+        scan = scan_images(source(X.astype(float)).divided_by(255.0), fitted=fitted)
+    assert scan.scale._replace(is_uint8=True) == fitted

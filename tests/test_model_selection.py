@@ -369,7 +369,7 @@ def test_labels_stay_what_they_are(clothes):
         ({"X_val": np.zeros((0, 8, 8)), "y_val": []}, "one or more images .* got 0 images"),
         ({"X_val": np.zeros((5, 8, 9))}, r"shape of X, \(8, 8\); got \(8, 9\) instead"),
         ({"X_val": np.zeros((5, 64))}, r"shape of X, \(8, 8\); got \(64,\) instead"),
-        ({"X_val": np.zeros((5, 8, 8), np.uint8)}, "got uint8 beside float64 instead. Convert"),
+        ({"X_val": np.full((5, 8, 8), 255, np.uint8)}, "scale of X, 0 to 0; got 255 to 255"),
         ({"y_val": list("abcde")}, "labels of the type of y, float64; got <U1 instead. Convert"),
         ({"y": np.zeros(10, int)}, "labels of the type of y, int64; got float64 instead"),
         (
@@ -383,3 +383,9 @@ def test_sets_that_do_not_fit_together(change, message):
     sets |= {"X_val": np.zeros((5, 8, 8)), "y_val": np.zeros(5)}
     with pytest.raises(ValueError, match=message):
         with_validation_set(**(sets | change))
+
+
+def test_sets_of_one_scale_may_be_of_several_types(clothes):
+    X, y = clothes
+    X_all, *_ = with_validation_set(X[:20], y[:20], X[20:30].astype(float), y[20:30])
+    assert_array_equal(X_all, X[:30])

@@ -24,8 +24,10 @@ _MOST = 1 / 8
 _FAR_SHARE = 0.05
 # From so many images on, it is no accident that none is as bright, or as dark, as any of `fit`.
 _SEVERAL = 4
-_MUCH_SMALLER = 10
-_FAR_SMALLER = 64  # for a single image: hardly any level of 255 is left
+_FEW_DARK = 0.05  # share of the images of `fit`
+# How many times smaller the largest pixels must be: than in any image of `fit`, for several images
+# and for fewer, or, for several, than in all but few of them, which may have been black.
+_SMALLER, _SMALLER_ALONE, _SMALLER_THAN_MOST = 10, 64, 32
 _NEGATIVE_SHARE = 0.25  # of the width of the scale, in every image of `fit`
 
 
@@ -66,20 +68,21 @@ class PixelScale(NamedTuple):
     low: float  # smallest and largest pixel, but for a thousandth of the images at either end
     high: float
     least_peak: float  # largest magnitude in an image: its smallest over the images, likewise
+    usual_peak: float  # the same, but for few dark images
     most_low: float  # smallest pixel of an image: its largest over the images, likewise
 
     @classmethod
     def of(cls, low: np.ndarray, high: np.ndarray, divisor: float, is_uint8: bool) -> PixelScale:
         """Describe images by the smallest and the largest pixel of each, once divided."""
         peaks = np.maximum(np.abs(low), np.abs(high))
-        peaks = peaks[peaks > 0]
+        peaks = peaks[peaks > 0] if peaks.any() else np.array([math.inf])
         first, last = _QUANTILES
         return cls(
             divisor,
             is_uint8,
             float(np.quantile(low, first, method="lower")),
             float(np.quantile(high, last, method="higher")),
-            float(np.quantile(peaks, first, method="lower")) if len(peaks) else math.inf,
+            *np.quantile(peaks, (first, _FEW_DARK), method="lower").tolist(),
             float(np.quantile(low, last, method="higher")),
         )
 
@@ -91,6 +94,7 @@ class PixelScale(NamedTuple):
             min(self.low, other.low),
             max(self.high, other.high),
             min(self.least_peak, other.least_peak),
+            min(self.usual_peak, other.usual_peak),
             max(self.most_low, other.most_low),
         )
 
@@ -147,8 +151,14 @@ class ScaleComparison:
 
     @property
     def _is_small(self) -> bool:
-        factor = _MUCH_SMALLER if self.n_images >= _SEVERAL else _FAR_SMALLER
-        return self.n_images > 0 and self.fitted.least_peak >= factor * max(-self.low, self.high)
+        peak, least, usual = (
+            max(-self.low, self.high),
+            self.fitted.least_peak,
+            self.fitted.usual_peak,
+        )
+        if self.n_images >= _SEVERAL:
+            return least >= _SMALLER * peak or usual >= _SMALLER_THAN_MOST * peak
+        return peak > 0 and least >= _SMALLER_ALONE * peak
 
     @property
     def _lacks_negatives(self) -> bool:

@@ -117,7 +117,9 @@ def _scan(
         pixels = batch.flatten(1).numpy()
         unit = divisor if pixels.dtype == np.uint8 else divisor / images.divisor
         is_uint8 = is_uint8 and pixels.dtype == np.uint8
-        low[chunk], high[chunk] = smallest / unit, largest / unit
+        low[chunk], high[chunk] = (
+            np.true_divide(values, unit, dtype=np.float32) for values in (smallest, largest)
+        )
         if pixels.dtype == np.uint8 and unit == BYTE_DIVISOR:
             levels, are_levels = pixels, np.ones(len(pixels), dtype=bool)
         else:
