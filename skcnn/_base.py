@@ -281,9 +281,9 @@ class ImageClassifier(
                 stack.enter_context(cpu_threads(self.n_threads))
                 journal = None
                 if kept_in is not None:
-                    start = [self.module_.state_dict(), self.n_epochs_] if continued else None
-                    given = {**data.named, "weights": trained, "network to go on from": start}
-                    fit = identify_fit(self, device, given, seeds, kept_in)
+                    given = {**data.named, "weights": trained}
+                    network = self._describe_start(trained, device, continued)
+                    fit = identify_fit(self, device, given, network, seeds, kept_in)
                     journal = stack.enter_context(self._open_journal(store, fit))
                     seeds = journal.seeds  # of its first start
                 split_seed, seed = seeds
@@ -367,7 +367,7 @@ class ImageClassifier(
             validation, digest = self._check_validation_data(X_val, y_val, class_weights, kept_in)
         named = {
             "images": scan.digest,
-            "classes": self.classes_,
+            "classes": self.classes_.tolist(),
             "labels": targets,
             "sample_weight": relative_weights(weights),
             "X_val": digest,
@@ -415,6 +415,18 @@ class ImageClassifier(
             if self.normalize and statistics is None:
                 statistics = trained.statistics
         return module, statistics and for_channels(statistics, self.image_shape_[0])
+
+    def _describe_start(
+        self, trained: TrainedWeights | None, device: torch.device, continued: bool
+    ) -> Any:
+        """Make what tells the network that a fit starts from, weights and code, from any other."""
+        if continued:
+            classes = [type(layer) for layer in self.module_.modules()]
+            return [classes, self.module_.state_dict(), self.n_epochs_]
+        state = None if trained is None else trained.state
+        with seeded_generators(0, device):  # for fits without a seed, too
+            arguments = self._network_arguments(self.image_shape_, len(self.classes_), state)
+            return self._build_network(**arguments)
 
     def _freeze(self, module: nn.Module, continued: bool) -> None:
         """Freeze what `freeze` says, after letting go of what this network's last fit froze."""

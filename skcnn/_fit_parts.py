@@ -10,25 +10,31 @@ import torch
 from sklearn.base import BaseEstimator
 from skorch.callbacks import Callback
 
-from skcnn.memory import FitIdentity, Part, versions
+from skcnn.memory import FitIdentity, Part, fingerprint, versions
 from skcnn.training.optimizers import is_of_any_length
 from skcnn.training.state import callback_params
 
-# Parameters that change nothing of the result, or but let it come about, and those that are told by
-# other names.
-_NOT_TOLD = (
-    "memory",
+# Parameters that change nothing of what is trained, or only whether there is memory for it.
+_IRRELEVANT_TO_RESULT = (
     "checkpoint_dir",
-    "max_epochs",
-    "on_oom",
-    "verbose",
-    "n_threads",
-    "data_parallel",
-    "device",
     "data_device",
+    "data_parallel",  # which neither memory nor checkpoint_dir goes with
+    "features_layer",
+    "memory",
+    "on_oom",
+    "tta",
+    "verbose",
     "warm_start",
-    "weights",
+)
+# Parameters whose effect is a part of its own: images of a shape, a number of threads, ...
+_IDENTIFIED_OTHERWISE = (
+    "callbacks",
+    "device",
+    "image_shape",
+    "max_epochs",
+    "n_threads",
     "random_state",
+    "weights",
 )
 
 
@@ -36,6 +42,7 @@ def identify_fit(
     estimator: BaseEstimator,
     device: torch.device,
     given: Mapping[str, Any],
+    network: Any,
     seeds: tuple[int, int],
     kept_in: str,
 ) -> FitIdentity:
@@ -48,6 +55,8 @@ def identify_fit(
         Where it will train.
     given : mapping
         Data, weights and whatever else it is given, or what names them.
+    network : object
+        What it starts from, with the code of its layers and all weights.
     seeds : tuple of int
         What was drawn for it.
     kept_in : {"memory", "checkpoint_dir"}
@@ -60,23 +69,24 @@ def identify_fit(
     """
     params = estimator.get_params(deep=False)
     seed = params["random_state"]
-    for name in _NOT_TOLD:
+    for name in (*_IRRELEVANT_TO_RESULT, *_IDENTIFIED_OTHERWISE, *_unused(estimator, given)):
         del params[name]
     params["callbacks"] = [
         (name, type(callback), callback_params(callback))
         for name, callback in map(named_callback, estimator.callbacks or ())
         if getattr(callback, "changes_fit", True)
     ]
-    parts = {"class": Part.of(type(estimator))}
-    for name, value in params.items():
+    parts = {}
+    for name, value in {"class": type(estimator), **params}.items():
         try:
             parts[name] = Part.of(value)
         except TypeError as error:
+            what = "class" if name == "class" else f"{name!r} parameter"
             raise ValueError(
-                f"The {name!r} parameter of {type(estimator).__name__} must be something that "
-                f"{kept_in}= can name, to tell fits apart; got {value!r} instead: {error}. Or set "
-                f"{kept_in}=None."
+                f"The {what} of {type(estimator).__name__} must be something that {kept_in}= can "
+                f"name, to tell fits apart; got {value!r} instead: {error}. Or set {kept_in}=None."
             ) from error
+    parts["network"] = Part(fingerprint(network, nameless=True), None)
     # Of a generator, what it gave; without a seed, the first fit stands for all to come.
     if seed is not None:
         seed = int(seed) if isinstance(seed, Integral) else seeds
@@ -86,7 +96,19 @@ def identify_fit(
     if device.type == "cpu":
         parts["number of threads"] = Part.of(torch.get_num_threads())
     parts |= {f"version of {package}": Part.of(v) for package, v in versions().items()}
-    return FitIdentity(parts, estimator.max_epochs, is_of_any_length(estimator.lr_schedule), seeds)
+    return FitIdentity(
+        parts, int(estimator.max_epochs), is_of_any_length(estimator.lr_schedule), seeds
+    )
+
+
+def _unused(estimator: BaseEstimator, given: Mapping[str, Any]) -> list[str]:
+    """Name the parameters that others switch off."""
+    unused = [] if estimator.optimizer == "sgd" else ["momentum"]
+    if not estimator.early_stopping:
+        unused.append("patience")
+    if not estimator.early_stopping or given["X_val"] is not None:
+        unused.append("validation_fraction")
+    return unused
 
 
 def named_callback(callback: Any) -> tuple[str, Callback]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -22,6 +23,30 @@ from skcnn._validation import Interval, StrOptions, validate_parameter_constrain
 from skcnn.training.augmentation import AUGMENTATIONS
 from skcnn.training.mixing import MIXINGS
 from skcnn.training.optimizers import LR_SCHEDULES, OPTIMIZERS
+
+# What parameters are called elsewhere, where the names are unlike.
+_OTHER_NAMES = {
+    "alpha": "weight_decay",
+    "class_weights": "class_weight",
+    "criterion": "label_smoothing",
+    "epochs": "max_epochs",
+    "eta": "lr",
+    "iterator_train": "batch_size",
+    "l2": "weight_decay",
+    "learning_rate": "lr",
+    "learning_rate_init": "lr",
+    "lr_scheduler": "lr_schedule",
+    "max_iter": "max_epochs",
+    "n_iter_no_change": "patience",
+    "n_jobs": "n_threads",
+    "policy": "lr_schedule",
+    "scheduler": "lr_schedule",
+    "seed": "random_state",
+    "solver": "optimizer",
+    "train_split": "validation_fraction",
+    "transforms": "augment",
+    "weight": "class_weight",
+}
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -106,6 +131,42 @@ class SharedParameters(BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    def set_params(self, **params: Any) -> SharedParameters:
+        """Set parameters.
+
+        Parameters
+        ----------
+        **params : dict
+            Names of parameters, which are all plain, and their values.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter of such a name. The message has the one that may be meant.
+        """
+        names = self._get_param_names()
+        for name in params:
+            first, nested, _ = name.partition("__")
+            # A value may be an estimator of scikit-learn's, with parameters of its own.
+            is_known = first in names and (
+                not nested or hasattr(self._value_of(first), "set_params")
+            )
+            if not is_known:
+                raise ValueError(
+                    f"Invalid parameter {name!r} for estimator {type(self).__name__}, whose "
+                    f"parameters have plain names.{_hint(name, names)} get_params() lists all."
+                )
+        return super().set_params(**params)
+
+    def _value_of(self, name: str) -> Any:
+        """Value of a parameter, None where it is a class."""
+        value = getattr(self, name)
+        return None if isinstance(value, type) else value
 
     def _check_parameters(self) -> None:
         """Check each parameter, and those that exclude each other.
@@ -219,6 +280,25 @@ class _Entries:
 
     def __repr__(self) -> str:
         return f"<mapping of {self.n} entries>"
+
+
+def _hint(name: str, names: Sequence[str]) -> str:
+    """Say which of the plain `names` may be meant by another one, nested as skorch's or not."""
+    *parents, last = name.split("__")
+    if last in names:
+        return f" Did you mean {last!r}?"
+    if parents and parents[0] == "lr_schedule":
+        return f" Set lr_schedule=functools.partial(..., {last}=...)."
+    if parents and parents[0] in ("module", "module_params") and "module_params" in names:
+        return f" Set module_params={{{last!r}: ...}}."
+    if parents and parents[0] == "callbacks":
+        return f" Set callbacks=[...] to callbacks that were made with {last}=..."
+    for part in (last, *parents):
+        known = _OTHER_NAMES.get(part)
+        close = [known] if known else difflib.get_close_matches(part, names, n=3, cutoff=0.6)
+        if close:
+            return f" Did you mean {' or '.join(map(repr, close))}?"
+    return ""
 
 
 def _differ(a: Any, b: Any) -> bool:

@@ -15,6 +15,7 @@ __all__ = [
     "ModelFileError",
     "ModelVersionWarning",
     "NoValidationWarning",
+    "SeveralSchedulesWarning",
     "SlowPrecisionWarning",
     "UnsavedParameterWarning",
     "UnsavedStateWarning",
@@ -51,6 +52,10 @@ class MicroBatchWarning(UserWarning):
 
 class NoValidationWarning(UserWarning):
     """Some classes have too few images to set one aside for early stopping."""
+
+
+class SeveralSchedulesWarning(UserWarning):
+    """A callback changes the learning rate by a schedule, and so does `lr_schedule`."""
 
 
 class SlowPrecisionWarning(UserWarning):

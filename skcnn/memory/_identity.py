@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import numpy as np
+import torch
 
 from skcnn.memory._fingerprint import fingerprint
 
@@ -19,13 +24,14 @@ class Part(NamedTuple):
 
     @classmethod
     def of(cls, value: Any) -> Part:
-        """Part that stands for a value.
+        """Part that stands for a value, and for all that are equal to it.
 
         Raises
         ------
         TypeError
             If the value has no name of its own; see `fingerprint`.
         """
+        value = _canonical(value)
         return cls(fingerprint(value), _shown(value))
 
 
@@ -71,6 +77,28 @@ class FitIdentity:
             if what == "class":  # another one has other parameters
                 break
         return found
+
+
+def _canonical(value: Any) -> Any:
+    """Value that is the same for all that are equal as parameters, whatever their type."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, torch.device):
+        return str(value)
+    if isinstance(value, bool | int | float):
+        return int(value) if value == value // 1 else float(value)
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, Mapping):
+        items = [(_canonical(name), _canonical(item)) for name, item in value.items()]
+        return dict(sorted(items, key=lambda item: fingerprint(item[0])))
+    if isinstance(value, functools.partial):
+        return functools.partial(value.func, *_canonical(value.args), **_canonical(value.keywords))
+    return value
 
 
 def _shown(value: Any) -> str | None:

@@ -13,7 +13,7 @@ from skcnn._files import DamagedFileError, read_sealed, write_sealed
 from skcnn.memory._identity import FitIdentity
 
 _KIND = "skcnn fit"
-_VERSION = 2
+_VERSION = 3
 
 
 class OtherVersionError(ValueError):

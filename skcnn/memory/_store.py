@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import joblib
 
-from skcnn._files import DamagedFileError, remove_partial_files, write_sealed
+from skcnn._files import DamagedFileError, remove_partial_files
 from skcnn.exceptions import UnusedEntryWarning, warn_caller
 from skcnn.memory._identity import FitIdentity
 from skcnn.memory._journal import FileJournal, OtherVersionError, read_record
@@ -55,8 +56,7 @@ class FitStore:
             folder = Path(memory.store_backend.location).absolute()
             self.folder = folder / "skcnn" / name
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_sealed(self.folder / f"probe-{os.getpid()}", "probe", b"")
-            (self.folder / f"probe-{os.getpid()}").unlink()
+            tempfile.TemporaryFile(dir=self.folder).close()
         except OSError as error:
             raise ValueError(
                 f"The 'memory' parameter of {name} must be a folder that can be written to, a "

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 
+from skcnn.exceptions import SeveralSchedulesWarning, warn_caller
 from skcnn.training.history import record_with_best
 from skcnn.training.optimizers import schedule_settings
 
@@ -186,6 +188,26 @@ class LearningRateRise(Callback):
         self.losses_.append(value)
         if len(self.losses_) == len(self.lrs):
             raise self.Finished
+
+
+def check_single_schedule(net: NeuralNet) -> None:
+    """Look for schedulers of other callbacks beside that of `lr_schedule`.
+
+    Warns
+    -----
+    SeveralSchedulesWarning
+        If there is one: the rates are multiplied.
+    """
+    ours = getattr(dict(net.callbacks_).get("lr_schedule"), "lr_scheduler_", None)
+    for name, callback in net.callbacks_ if ours is not None else ():
+        for value in vars(callback).values():
+            if isinstance(value, TorchScheduler) and value is not ours:
+                warn_caller(
+                    f"The callback {name!r} has a schedule of its own, {type(value).__name__}, by "
+                    f"which the rates of lr_schedule, {type(ours).__name__}, are multiplied. Set "
+                    "lr_schedule=None for the callback's alone.",
+                    SeveralSchedulesWarning,
+                )
 
 
 def training_callbacks(

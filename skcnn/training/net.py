@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from skorch import NeuralNetClassifier
-from skorch.callbacks import Callback, EarlyStopping, EpochTimer, PrintLog
+from skorch.callbacks import Callback, EpochTimer, PrintLog
 from skorch.utils import to_tensor
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from skcnn.training.arithmetic import (
 )
 from skcnn.training.averaging import WeightAverage
 from skcnn.training.batches import BatchIterator, LabelledImages
+from skcnn.training.callbacks import check_single_schedule
 from skcnn.training.devices import (
     cudnn_benchmarking,
     deterministic_algorithms,
@@ -32,6 +34,7 @@ from skcnn.training.devices import (
 )
 from skcnn.training.divergence import EpochLosses, LastGoodEpoch, check_finite_weights
 from skcnn.training.history import record_with_best
+from skcnn.training.interrupts import asks_to_stop
 from skcnn.training.micro_batches import MicroBatches
 from skcnn.training.mixing import Mixing
 from skcnn.training.preprocessing import Preprocessing
@@ -53,8 +56,8 @@ class ImageClassifierNet(NeuralNetClassifier):
     """skorch's classifier for batches of images that are preprocessed on the device.
 
     Differences from skorch: losses and counts stay on the device until an epoch ends, callbacks
-    hear of a batch only if they listen, Ctrl-C ends the fit with an error instead of a
-    half-trained net, and a loss that is not finite is an error too.
+    hear of a batch only if they listen, an interrupt by the user ends the fit with an error instead
+    of a half-trained net, and a loss that is not finite is an error too.
 
     Parameters
     ----------
@@ -93,6 +96,7 @@ class ImageClassifierNet(NeuralNetClassifier):
     # Of each batch of training: all of it, and in an order drawn from torch's default generator.
     _share = (0, 1)
     _order: torch.Generator | None = None
+    _is_cut_short = False  # by a callback that is no part of what tells fits apart
     micro_batches: MicroBatches | None = None  # of the fit under way, where it may split batches
 
     def __init__(
@@ -149,11 +153,11 @@ class ImageClassifierNet(NeuralNetClassifier):
     def partial_fit(
         self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any
     ) -> ImageClassifierNet:
-        """Train on, as `fit_loop` does; unlike skorch's, an interrupt is an error."""
+        """Train on, as `fit_loop` does; unlike skorch's, an interrupt by the user is an error."""
         fit_params.pop("_routing_method", None)
         if not self.initialized_:
             self.initialize()
-        self.stop_ = False
+        self.stop_ = self._is_cut_short = False
         device = torch.device(self.device)
         self._stand_in = self._make_stand_in()
         if self.split_on_oom:
@@ -244,6 +248,13 @@ class ImageClassifierNet(NeuralNetClassifier):
                 if average is not None and epoch > 0:
                     average.swap()  # back to what trains
                 self.notify("on_epoch_begin", **datasets)
+                if self.stop_:
+                    self.history.pop()
+                    if average is not None:
+                        average.swap()
+                    break
+                if epoch == n_done:
+                    check_single_schedule(self)
                 self.run_single_epoch(training_batches, True, "train", train_step, **fit_params)
                 if average is not None:
                     average.swap()  # for validation, for what is kept of the epoch, and in the end
@@ -252,7 +263,7 @@ class ImageClassifierNet(NeuralNetClassifier):
                 )
                 check_finite_weights(self)
                 self.notify("on_epoch_end", **datasets)
-                if journal is not None:
+                if journal is not None and not self._is_cut_short:
                     journal.write(get_state(self, average))
                 if self.stop_:
                     break
@@ -294,21 +305,23 @@ class ImageClassifierNet(NeuralNetClassifier):
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         """Call the callbacks that override `method_name`.
 
-        Early stopping asks for the end by an interrupt, which is taken as one only when it is due:
-        any other interrupt is the user's.
+        One that raises KeyboardInterrupt asks for the end of the fit, as in skorch: after the batch
+        under way, the epoch is validated and is the last. Before the first batch it is an error, as
+        an interrupt by the user is at any time.
         """
+        outer = sys.exc_info()[1]
         getattr(self, method_name)(self, **cb_kwargs)
         for _, callback in self.callbacks_:
             if not _listens(callback, method_name):
                 continue
             try:
                 getattr(callback, method_name)(self, **cb_kwargs)
-            except KeyboardInterrupt:
-                if not (
-                    isinstance(callback, EarlyStopping) and callback.misses_ == callback.patience
-                ):
+            except KeyboardInterrupt as error:
+                is_early = method_name == "on_epoch_begin" and len(self.history) == 1
+                if method_name == "on_train_begin" or is_early or not asks_to_stop(error, outer):
                     raise
                 self.stop_ = True
+                self._is_cut_short |= not getattr(callback, "changes_fit", True)
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         """Open a row of the history, and note the learning rate in it."""
@@ -336,6 +349,8 @@ class ImageClassifierNet(NeuralNetClassifier):
             record[f"{prefix}_batch_size"] = getattr(batch, "n_rows", len(batch[1]))
             losses.add(step["loss"], record, lr)
             self.notify("on_batch_end", batch=batch, training=training, **step)
+            if training and self.stop_:
+                break
         mean = losses.mean()
         self.history.record(f"{prefix}_batch_count", len(losses.records))
         record_with_best(self.history, f"{prefix}_loss", mean, lower_is_better=True)
