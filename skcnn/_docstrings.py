@@ -91,7 +91,9 @@ lr : float, default=1e-3
         fits into half of its free memory (on the CPU, an eighth for resized images); otherwise as
         "cpu": where they are, prepared batch by batch while the one before trains.
     callbacks : list, default=None
-        More skorch callbacks, instances or (name, callback) pairs; used as they are.
+        More skorch callbacks, instances or (name, callback) pairs; used as they are. One that
+        raises KeyboardInterrupt, as those of skorch do, ends the fit: the epoch under way becomes
+        the last. Beside an `LRScheduler`, set ``lr_schedule=None``.
     memory : str, path or joblib.Memory, default=None
         Folder in which fits are kept, after every epoch. The same fit, of the same class,
         parameters, data, versions and number of threads, comes back at once, and one that was

@@ -716,7 +716,7 @@ def test_a_last_batch_of_one_row_does_not_break_batch_normalisation(tops_and_bag
 
 def interrupting(hook):
     def interrupt(self, net, **kwargs):
-        raise KeyboardInterrupt
+        signal.default_int_handler(signal.SIGINT, None)  # as Ctrl-C does
 
     return type("Interrupting", (Callback,), {hook: interrupt})()
 

@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import StepLR
 
 from skcnn import CNNClassifier, LeNetClassifier
 from skcnn._fit_parts import _IRRELEVANT_TO_RESULT
-from skcnn.memory import Part, fingerprint
+from skcnn.memory import Part, _code, fingerprint
 
 # Edits of code ---------------------------------------------------------------------------------
 
@@ -302,6 +302,8 @@ def test_code_without_a_file_counts_as_well():
 
 
 SCRIPT = """
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 import joblib
 from skcnn.memory import fingerprint
 WIDTH = 3
@@ -309,9 +311,9 @@ def helper(x): return x * WIDTH
 class Net:
     def forward(self, x): return helper(x)
 if __name__ == "__main__":
-    keys = [fingerprint(Net)]
-    for backend in ("loky", "multiprocessing"):
-        keys += joblib.Parallel(2, backend=backend)([joblib.delayed(fingerprint)(Net)] * 2)
+    keys = [fingerprint(Net), *joblib.Parallel(2)([joblib.delayed(fingerprint)(Net)] * 2)]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        keys.append(pool.submit(fingerprint, Net).result())
     print(len(set(keys)))
 """
 
@@ -328,28 +330,28 @@ def test_the_classes_of_a_script_have_the_same_key_in_workers(tmp_path):
     assert run.stdout == "1\n"
 
 
-def test_the_version_of_an_installed_package_stands_for_its_code(tmp_path):
-    names = []
-    for number, version in ((1, "1.0"), (2, "1.0"), (3, "2.0")):
-        folder = tmp_path / f"site-{number}"
-        record = folder / f"installed_one-{version}.dist-info"
-        record.mkdir(parents=True)
-        (record / "METADATA").write_text(f"Name: installed-one\nVersion: {version}\n")
-        (record / "RECORD").write_text("installed_one.py,,\n")
-        (folder / "installed_one.py").write_text(f"def f(x):\n    return x + {number}\n")
-        script = "from skcnn.memory import fingerprint; import installed_one; "
-        run = subprocess.run(
-            [sys.executable, "-c", script + "print(fingerprint(installed_one.f))"],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([str(folder), str(Path(__file__).parents[1])]),
-            },
-        )
-        names.append(run.stdout)
-    assert names[0] == names[1] != names[2]
+@pytest.mark.parametrize(
+    ("place", "record", "stands"),
+    [("site", "RECORD", True), ("elsewhere", "RECORD", False), ("site", "SOURCES.txt", False)],
+    ids=["installed", "editable", "of setup.py develop"],
+)
+def test_the_version_of_an_installed_package_stands_for_its_code(
+    tmp_path, monkeypatch, place, record, stands
+):
+    keys = []
+    for number, version in ((1, "1.0"), (2, "1.0"), (2, "2.0")):
+        home = tmp_path / f"{number}-{version}"
+        info = home / place / f"installed_one-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Name: installed-one\nVersion: {version}\n")
+        (info / record).write_text("installed_one.py,,\n")
+        (home / "site").mkdir(exist_ok=True)
+        (home / "site" / "installed_one.py").write_text(f"def f(x):\n    return x + {number}\n")
+        monkeypatch.syspath_prepend(home / "site")
+        monkeypatch.delitem(sys.modules, "installed_one", raising=False)
+        _code._installed_version.cache_clear()
+        keys.append(fingerprint(importlib.import_module("installed_one").f))
+    assert (keys[0] == keys[1], keys[1] == keys[2]) == (stands, not stands)
 
 
 # The network ------------------------------------------------------------------------------------
@@ -378,7 +380,7 @@ def counted():
 
 
 def scale():
-    return nn.Flatten()
+    return nn.Sequential(nn.AdaptiveAvgPool2d(6), nn.Flatten())
 
 
 class Tiny(nn.Sequential):
@@ -451,7 +453,7 @@ OTHER_VALUES = {
     "early_stopping": False,
     "patience": 1,
     "validation_fraction": 0.4,
-    "image_shape": (3, 4, 3),
+    "image_shape": (4, 9),
     "image_size": 14,
     "normalize": False,
     "augment": "standard",
@@ -548,7 +550,7 @@ EQUAL = {
         {"bias": np.float32(1), "width": 4.0},
     ],
     "class_weight": [{0: 1, 1: 2}, {np.int64(1): 2.0, np.int8(0): np.float64(1)}],
-    "augment": [["flip"], ("flip",)],
+    "augment": [["mirror"], ("mirror",)],
     "freeze": [["1"], ("1",), (np.str_("1"),)],
     "lr_schedule": [
         functools.partial(StepLR, step_size=2, gamma=0.5),
@@ -565,14 +567,12 @@ class Wide(nn.Sequential):
 @pytest.mark.parametrize("name", EQUAL)
 def test_equal_values_of_a_parameter_have_one_key(tmp_path, name):
     X, y = images()
+    X = X.reshape(40, 36) if name == "image_shape" else X
     values = EQUAL[name]
     if name not in ("module_params", "class_weight", "augment", "freeze", "lr_schedule"):
         values = [getattr(tiny(), name), *values]
-    keys = (
-        {key_of(tiny(module=Wide, memory=tmp_path, **{name: v}), X, y) for v in values}
-        if (name not in ("image_shape",))
-        else {key_of(tiny(memory=tmp_path, image_shape=v), X.reshape(40, 36), y) for v in values}
-    )
+    clfs = [tiny(module=Wide, memory=tmp_path, **{name: value}) for value in values]
+    keys = {key_of(clf, X, y) for clf in clfs}
     assert len(keys) == 1
 
 
