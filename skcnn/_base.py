@@ -282,8 +282,8 @@ class ImageClassifier(
                 journal = None
                 if kept_in is not None:
                     given = {**data.named, "weights": trained}
-                    network = self._describe_start(trained, device, continued)
-                    fit = identify_fit(self, device, given, network, seeds, kept_in)
+                    start = partial(self._describe_start, trained, device, continued)
+                    fit = identify_fit(self, device, given, start(), seeds, kept_in)
                     journal = stack.enter_context(self._open_journal(store, fit))
                     seeds = journal.seeds  # of its first start
                 split_seed, seed = seeds

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dis
-import functools
 import importlib
 import importlib.metadata
 import importlib.util
+import itertools
 import sys
 import sysconfig
 import types
 from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def _is_versioned(module: str) -> bool:
     return own_version(module.partition(".")[0]) is not None
 
 
-@functools.cache
+@cache
 def _installed_version(package: str) -> str | None:
     try:
         spec = importlib.util.find_spec(package)
@@ -69,7 +70,8 @@ def _installed_version(package: str) -> str | None:
         if any(Path(path) in (folder, folder.parent) for path in standard):
             return ""
     # An editable installation has its record elsewhere than its files.
-    for distribution in importlib.metadata.distributions(path=[str(folder)]):
+    find = partial(importlib.metadata.distributions, path=[str(folder)])
+    for distribution in itertools.chain(find(name=package), find()):  # the likely one first
         files = distribution.files if distribution.read_text("RECORD") else ()
         if any(file.parts[0].partition(".")[0] == package for file in files or ()):
             return f"{distribution.metadata['Name']} {distribution.version}"
