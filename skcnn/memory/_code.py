@@ -78,11 +78,13 @@ def _installed_version(package: str) -> str | None:
     return None
 
 
-def has_own_version(value: type | types.FunctionType) -> bool:
-    """Whether a version number stands for a class or function.
+def has_own_version(value: type | types.FunctionType | types.ModuleType) -> bool:
+    """Whether a version number stands for a class, function or module.
 
     It does not for what an installed package made of the user's code, as decorators do.
     """
+    if isinstance(value, types.ModuleType):
+        return _is_versioned(value.__name__)
     if isinstance(value, types.FunctionType):
         module = value.__globals__.get("__name__")  # decorators set __module__
     else:

@@ -11,7 +11,8 @@ import inspect
 import platform
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections import deque
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ _NOT_CODE = {
     "_abc_impl",
 }
 
+_CODE = (type, types.FunctionType, types.ModuleType)
 # What is fed again wherever it is met: whether two of these are one object, depends on Python.
 _PLAIN = (bool, int, float, complex, str, bytes, tuple, frozenset, np.generic, enum.Enum)
 
@@ -94,23 +96,39 @@ class _Hasher:
     def __init__(self, update: Callable[[Any], None], nameless: bool):
         self.update = update
         self.nameless = nameless
-        self.module: str | None = None  # of the user, whose code is being fed
+        self.module: str | None = None  # of the code that is being fed
+        self.waiting: deque[Any] = deque()  # code, so that deep calls do not nest here
         self.open: list[int] = []  # what is being fed, by identity: an object may hold itself
         # What was fed. Code is full of cycles, and what it uses is shared in every way.
         self.fed: dict[int, tuple[int, Any]] = {}
 
     def feed(self, value: Any) -> None:
+        """Feed a value, and after it the code that it is made of."""
+        self._feed(value)
+        while self.waiting:
+            code = self.waiting.popleft()
+            self.nameless = True
+            self.module = getattr(code, "__module__", None) or code.__name__
+            if isinstance(code, types.ModuleType):
+                self._feed_module(code)
+            elif isinstance(code, types.FunctionType):
+                self._feed_function(code)
+            else:
+                self._feed_class(code)
+
+    def _feed(self, value: Any) -> None:
         if id(value) in self.fed:
             self._mark("fed", self.fed[id(value)][0])
             return
         if id(value) in self.open:
             self._mark("again", len(self.open) - self.open.index(id(value)))
             return
-        is_code = isinstance(value, type | types.FunctionType | types.ModuleType)
-        if is_code or (self.nameless and value is not None and not isinstance(value, _PLAIN)):
+        if isinstance(value, _CODE) or (
+            self.nameless and value is not None and not isinstance(value, _PLAIN)
+        ):
             self.fed[id(value)] = (len(self.fed), value)
         self.open.append(id(value))
-        self._feed(value)
+        self._feed_content(value)
         self.open.pop()
 
     def _mark(self, kind: str, *details: Any) -> None:
@@ -121,9 +139,9 @@ class _Hasher:
         values = list(values)
         self._mark(kind, len(values))
         for value in values:
-            self.feed(value)
+            self._feed(value)
 
-    def _feed(self, value: Any) -> None:
+    def _feed_content(self, value: Any) -> None:
         kind = type(value).__name__
         if value is None or value is Ellipsis or isinstance(value, bool | int | float | complex):
             self._mark(kind, value)
@@ -147,7 +165,7 @@ class _Hasher:
             # What comes first may matter, as in a dictionary of callbacks, say.
             self._feed_all(kind, [part for item in value.items() for part in item])
         elif isinstance(value, Set):
-            self.feed(type(value))
+            self._feed(type(value))
             self._feed_all(kind, sorted(map(self._own_fingerprint, value)))
         elif type(value) in (list, tuple):
             self._feed_all(kind, value)
@@ -161,10 +179,8 @@ class _Hasher:
             self._feed_all("property", [value.fget, value.fset, value.fdel])
         elif isinstance(value, functools.cached_property):
             self._feed_all(kind, [value.func])
-        elif isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+        elif isinstance(value, (*_CODE, types.BuiltinFunctionType)):
             self._feed_code(value)
-        elif isinstance(value, types.ModuleType):
-            self._feed_module(value)
         else:
             self._feed_object(value)
 
@@ -177,37 +193,28 @@ class _Hasher:
         return digest.hexdigest()
 
     def _feed_code(self, value: Any) -> None:
-        module, name = str(value.__module__), value.__qualname__
-        version = own_version(module.partition(".")[0])
+        """Feed the name of a class, function or module; what it is made of has to wait."""
+        if isinstance(value, types.ModuleType):
+            module, name = value.__name__, ""
+        else:
+            module, name = str(value.__module__), value.__qualname__
         if "<" in name and not self.nameless:
             raise TypeError(
                 f"{name!r} of {module} has no name of its own: it is a lambda, or was made inside "
                 "a function. Define it with def or class at the top level of a module"
             )
         # What stands in a script has another module in the workers of multiprocessing.
-        self._mark("code", module.replace("__mp_main__", "__main__"), name, version)
-        if isinstance(value, types.BuiltinFunctionType) or has_own_version(value):
-            return
-        with self._within(module):
-            if isinstance(value, types.FunctionType):
-                self._feed_function(value)
-            else:
-                self._feed_class(value)
-
-    @contextlib.contextmanager
-    def _within(self, module: str) -> Iterator[None]:
-        """Take whatever the code of a module uses, whether it has a name or not."""
-        before = self.nameless, self.module
-        self.nameless, self.module = True, module
-        yield
-        self.nameless, self.module = before
+        shown = module.replace("__mp_main__", "__main__")
+        self._mark("code", shown, name, own_version(module.partition(".")[0]))
+        if isinstance(value, _CODE) and not has_own_version(value):
+            self.waiting.append(value)
 
     def _feed_class(self, value: type) -> None:
         self._feed_all("bases", [type(value), *value.__mro__[1:]])
         for name, member in sorted(vars(value).items()):
             if name not in _NOT_CODE:
                 self._mark("member", name)
-                self.feed(member)
+                self._feed(member)
 
     def _feed_function(self, function: types.FunctionType) -> None:
         self._feed_bytecode(function.__code__)
@@ -215,11 +222,11 @@ class _Hasher:
         for cell in function.__closure__ or ():
             self._mark("closure")
             with contextlib.suppress(ValueError):  # it is empty
-                self.feed(cell.cell_contents)
+                self._feed(cell.cell_contents)
         self._feed_all("attributes", [vars(function)])
         for name, value in uses(function):
             self._mark("uses", name)
-            self.feed(value)
+            self._feed(value)
 
     def _feed_bytecode(self, code: types.CodeType) -> None:
         self._mark("bytecode", code.co_names, code.co_varnames, code.co_flags)
@@ -229,22 +236,17 @@ class _Hasher:
             if isinstance(constant, types.CodeType):
                 self._feed_bytecode(constant)
             else:
-                self.feed(constant)
+                self._feed(constant)
 
     def _feed_module(self, module: types.ModuleType) -> None:
         """Feed all that a module of the user defines, but for the modules inside a package."""
-        version = own_version(module.__name__.partition(".")[0])
-        self._mark("module", module.__name__, version)
-        if version is not None:
-            return
-        with self._within(module.__name__):
-            for name, value in sorted(vars(module).items()):
-                is_inside = isinstance(value, types.ModuleType) and value.__name__.startswith(
-                    f"{module.__name__}."
-                )
-                if not (name.startswith("__") or is_inside):
-                    self._mark("defines", name)
-                    self.feed(value)
+        for name, value in sorted(vars(module).items()):
+            is_inside = isinstance(value, types.ModuleType) and value.__name__.startswith(
+                f"{module.__name__}."
+            )
+            if not (name.startswith("__") or is_inside):
+                self._mark("defines", name)
+                self._feed(value)
 
     def _feed_object(self, value: Any) -> None:
         kind = type(value)
@@ -271,7 +273,7 @@ class _Hasher:
         make, arguments, *rest = reduced
         self._feed_all("object", [kind, make, arguments])
         state, items, pairs = (*rest, None, None, None)[:3]
-        self.feed(_without_hook_numbers(state) if isinstance(value, nn.Module) else state)
+        self._feed(_without_hook_numbers(state) if isinstance(value, nn.Module) else state)
         self._feed_all("items", items or ())
         self._feed_all("pairs", pairs or ())
 
