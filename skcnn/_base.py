@@ -549,7 +549,6 @@ class ImageClassifier(
         best_epoch = len(new)
         if isinstance(stopping, AccuracyEarlyStopping):
             best_epoch = best_epoch if diverged else stopping.best_epoch_
-            stopping.best_model_weights_ = None
         self.net_ = net
         self.history_ = [*earlier, *new]
         self.n_epochs_ = len(self.history_)
@@ -667,6 +666,6 @@ def _carry_over_optimizer(old: ImageClassifierNet, new: ImageClassifierNet) -> N
     """
     trained = ([p.requires_grad for p in net.module_.parameters()] for net in (old, new))
     if type(old.optimizer_) is type(new.optimizer_) and next(trained) == next(trained):
-        state = old.optimizer_.state_dict()
+        state = copy.deepcopy(old.optimizer_.state_dict())  # which training changes in place
         state["param_groups"] = new.optimizer_.state_dict()["param_groups"]
         new.optimizer_.load_state_dict(state)

@@ -181,7 +181,10 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
 
     def _features(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
         if self.features_layer is None:
-            return self.net_.features(batches, self._find_head(self.module_))
+            net = self.net_
+            if net.head_name is None:
+                net.head_name = self._find_head(net.module_)
+            return net.features(batches, net.head_name)
         self._check_features_layer(self.module_)
         return self.net_.features(batches, self.features_layer, output=True)
 

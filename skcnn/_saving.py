@@ -30,6 +30,7 @@ from skcnn.images import ImageLayout, PixelScale
 from skcnn.memory import versions
 from skcnn.training.arithmetic import MEMORY_FORMATS, Arithmetic
 from skcnn.training.devices import resolve_device
+from skcnn.training.pickling import HASHING_PROTOCOL, to_cpu, without_durations
 from skcnn.training.preprocessing import Preprocessing
 from skcnn.transfer import Frozen, is_path
 
@@ -62,7 +63,18 @@ _MOST_THREADS = 1024
 
 
 class SavedClassifier:
-    """What a classifier gives to a file, and takes from one."""
+    """What a classifier gives to a file or a pickle, and takes from a file."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State with all tensors in the CPU's memory."""
+        return to_cpu(super().__getstate__())
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        """Reduce as any object; for ``joblib.hash``, without what differs between equal fits."""
+        make, args, state, *rest = super().__reduce_ex__(protocol)
+        if protocol <= HASHING_PROTOCOL and "history_" in state:
+            state = {**state, "history_": without_durations(state["history_"])}
+        return make, args, state, *rest
 
     def save(self, path: str | os.PathLike) -> None:
         """Save the fitted classifier in one file, for :func:`skcnn.load`.

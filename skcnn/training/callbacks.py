@@ -17,6 +17,11 @@ from skcnn.training.history import record_with_best
 from skcnn.training.optimizers import schedule_settings
 
 
+# What callbacks of skorch keep of a fit for the fit alone: an optimizer, a second copy of the
+# weights, a time.
+_ONLY_WHILE_TRAINING = ("lr_scheduler_", "best_model_weights_", "epoch_start_time_")
+
+
 class EpochAccuracy(Callback):
     """Record ``train_acc`` and ``valid_acc`` in the history, from the passes that training makes.
 
@@ -51,6 +56,7 @@ class EpochAccuracy(Callback):
             if total:
                 accuracy = float(correct) / float(total)
                 record_with_best(net.history, name, accuracy, lower_is_better=False)
+        del self.sums_
 
 
 class AccuracyEarlyStopping(EarlyStopping):
@@ -291,3 +297,10 @@ def training_callbacks(
     if progress_bar:
         callbacks.append(("progress_bar", FitProgressBar()))
     return callbacks
+
+
+def release_training_state(net: NeuralNet) -> None:
+    """Let the callbacks of a net, after training, go of what nothing but training needs."""
+    for _, callback in net.callbacks_:
+        for name in _ONLY_WHILE_TRAINING:
+            vars(callback).pop(name, None)

@@ -47,7 +47,7 @@ def resolve_device(device: str | torch.device, estimator: str) -> torch.device:
             f"The 'device' parameter of {estimator} must be 'auto', 'cpu', 'cuda', 'cuda:<index>', "
             f"'mps' or a torch.device; got {device!r} instead."
         ) from None
-    if not _is_available(resolved):
+    if not is_available(resolved):
         raise ValueError(
             f"The 'device' parameter of {estimator} must be a device of this machine; got "
             f"{device!r} instead, and torch {torch.__version__} finds none. Use device='auto' for "
@@ -74,7 +74,8 @@ def release_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def _is_available(device: torch.device) -> bool:
+def is_available(device: torch.device) -> bool:
+    """Whether this machine has a device."""
     if device.type == "cuda":
         return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
     if device.type == "mps":

@@ -6,12 +6,14 @@ import contextlib
 import functools
 import math
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, EpochTimer, PrintLog
+from skorch.exceptions import DeviceWarning
 from skorch.utils import to_tensor
 from torch import Tensor, nn
 
@@ -24,10 +26,11 @@ from skcnn.training.arithmetic import (
 )
 from skcnn.training.averaging import WeightAverage
 from skcnn.training.batches import BatchIterator, LabelledImages
-from skcnn.training.callbacks import check_single_schedule
+from skcnn.training.callbacks import check_single_schedule, release_training_state
 from skcnn.training.devices import (
     cudnn_benchmarking,
     deterministic_algorithms,
+    is_available,
     out_of_memory_explained,
     release_memory,
     worker_number,
@@ -37,6 +40,7 @@ from skcnn.training.history import record_with_best
 from skcnn.training.interrupts import asks_to_stop
 from skcnn.training.micro_batches import MicroBatches
 from skcnn.training.mixing import Mixing
+from skcnn.training.pickling import HASHING_PROTOCOL, to_cpu, without_durations
 from skcnn.training.preprocessing import Preprocessing
 from skcnn.training.residency import make_resident
 from skcnn.training.state import Journal, get_state, set_state
@@ -57,7 +61,8 @@ class ImageClassifierNet(NeuralNetClassifier):
 
     Differences from skorch: losses and counts stay on the device until an epoch ends, callbacks
     hear of a batch only if they listen, an interrupt by the user ends the fit with an error instead
-    of a half-trained net, and a loss that is not finite is an error too.
+    of a half-trained net, and a loss that is not finite is an error too. `history` has the batches
+    of an epoch until the epoch ends: callbacks can read them in ``on_epoch_end``.
 
     Parameters
     ----------
@@ -98,6 +103,7 @@ class ImageClassifierNet(NeuralNetClassifier):
     _order: torch.Generator | None = None
     _is_cut_short = False  # by a callback that is no part of what tells fits apart
     micro_batches: MicroBatches | None = None  # of the fit under way, where it may split batches
+    head_name: str | None = None  # part of the network that makes the logits, once it was found
 
     def __init__(
         self,
@@ -172,6 +178,7 @@ class ImageClassifierNet(NeuralNetClassifier):
                 self.notify("on_train_end", X=X, y=y)
         finally:
             self._stand_in = self.micro_batches = None
+            release_training_state(self)
             self.module_.zero_grad()  # gradients take as much memory as the network
             self._set_memory_format("contiguous")
             self._set_training(False)
@@ -263,6 +270,7 @@ class ImageClassifierNet(NeuralNetClassifier):
                 )
                 check_finite_weights(self)
                 self.notify("on_epoch_end", **datasets)
+                self.history[-1]["batches"] = []  # their losses would outgrow all that is kept
                 if journal is not None and not self._is_cut_short:
                     journal.write(get_state(self, average))
                 if self.stop_:
@@ -339,6 +347,7 @@ class ImageClassifierNet(NeuralNetClassifier):
         """Run over all batches; their losses leave the device together, at the end."""
         if iterator is None:
             return
+        self._set_training(training)
         epoch = len(self.history)
         losses = EpochLosses(prefix, len(iterator), epoch, self._of_all)
         for batch in iterator:
@@ -361,7 +370,7 @@ class ImageClassifierNet(NeuralNetClassifier):
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         """Forward and backward pass of a batch."""
-        self._set_training(True)
+        self._ensure_training(True)
         images, targets = batch
         try:
             x = self._prepared(images)
@@ -416,9 +425,14 @@ class ImageClassifierNet(NeuralNetClassifier):
             for name in self.held:
                 self.module_.get_submodule(name).eval()
 
+    def _ensure_training(self, training: bool) -> None:
+        """Set the mode of all layers, which takes a while, if a callback changed the network's."""
+        if self.module_.training != training:
+            self._set_training(training)
+
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Tensor]:
         """Forward pass of a batch, without gradients."""
-        self._set_training(False)
+        self._ensure_training(False)
         images, targets = batch
         with torch.no_grad():
             y_pred = self.infer(images, **fit_params)
@@ -549,17 +563,42 @@ class ImageClassifierNet(NeuralNetClassifier):
         missing = min(next(fitting), self.prediction_rows) - len(batch)
         return nn.functional.pad(batch, (0, 0) * 3 + (0, missing)) if missing else batch
 
-    def __getstate__(self) -> dict[str, Any]:
-        """State without what stands in for the module, which cannot be pickled.
+    # Pickling ------------------------------------------------------------------------------
 
-        What a worker sends to its parent arrives on the CPU: the parent may have no such device,
+    def __getstate__(self) -> dict[str, Any]:
+        """State with all tensors in the CPU's memory, without what can be found again.
+
+        What a worker sends to its parent stays on the CPU: the parent may have no such device,
         and its memory is for the fits of the workers.
         """
-        state = super().__getstate__()
-        state.pop("_stand_in", None)
+        state = to_cpu({n: v for n, v in vars(self).items() if n not in ("_stand_in", "head_name")})
         if worker_number() is not None:
             state["device"] = "cpu"
         return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        device = torch.device(self.device)
+        if device.type == "cpu":
+            return
+        if not is_available(device):
+            warnings.warn(
+                f"A net was trained on the device '{device}', which this machine does not have: it "
+                "computes on the CPU.",
+                DeviceWarning,
+                stacklevel=2,
+            )
+            self.device = "cpu"
+            return
+        for name in (*self._modules, *self._criteria):
+            getattr(self, f"{name}_").to(device)
+        self.optimizer_.load_state_dict(self.optimizer_.state_dict())  # to where the weights are
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        make, args, state, *rest = super().__reduce_ex__(protocol)
+        if protocol <= HASHING_PROTOCOL:
+            state = {**state, "history_": without_durations(state["history_"])}
+        return make, args, state, *rest
 
 
 def main_output(y_pred: Any) -> Tensor:
