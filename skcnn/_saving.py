@@ -30,7 +30,8 @@ from skcnn.images import ImageLayout, PixelScale
 from skcnn.memory import versions
 from skcnn.training.arithmetic import MEMORY_FORMATS, Arithmetic
 from skcnn.training.devices import resolve_device
-from skcnn.training.pickling import HASHING_PROTOCOL, to_cpu, without_durations
+from skcnn.training.history import without_durations
+from skcnn.training.pickling import HASHING_PROTOCOL, to_cpu
 from skcnn.training.preprocessing import Preprocessing
 from skcnn.transfer import Frozen, is_path
 
@@ -73,7 +74,7 @@ class SavedClassifier:
         """Reduce as any object; for ``joblib.hash``, without what differs between equal fits."""
         make, args, state, *rest = super().__reduce_ex__(protocol)
         if protocol <= HASHING_PROTOCOL and "history_" in state:
-            state = {**state, "history_": without_durations(state["history_"])}
+            state["history_"] = without_durations(state["history_"])
         return make, args, state, *rest
 
     def save(self, path: str | os.PathLike) -> None:

@@ -16,7 +16,6 @@ from skcnn.exceptions import SeveralSchedulesWarning, warn_caller
 from skcnn.training.history import record_with_best
 from skcnn.training.optimizers import schedule_settings
 
-
 # What callbacks of skorch keep of a fit for the fit alone: an optimizer, a second copy of the
 # weights, a time.
 _ONLY_WHILE_TRAINING = ("lr_scheduler_", "best_model_weights_", "epoch_start_time_")

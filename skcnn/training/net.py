@@ -36,11 +36,11 @@ from skcnn.training.devices import (
     worker_number,
 )
 from skcnn.training.divergence import EpochLosses, LastGoodEpoch, check_finite_weights
-from skcnn.training.history import record_with_best
+from skcnn.training.history import record_with_best, without_batches, without_durations
 from skcnn.training.interrupts import asks_to_stop
 from skcnn.training.micro_batches import MicroBatches
 from skcnn.training.mixing import Mixing
-from skcnn.training.pickling import HASHING_PROTOCOL, to_cpu, without_durations
+from skcnn.training.pickling import HASHING_PROTOCOL, to_cpu
 from skcnn.training.preprocessing import Preprocessing
 from skcnn.training.residency import make_resident
 from skcnn.training.state import Journal, get_state, set_state
@@ -61,8 +61,8 @@ class ImageClassifierNet(NeuralNetClassifier):
 
     Differences from skorch: losses and counts stay on the device until an epoch ends, callbacks
     hear of a batch only if they listen, an interrupt by the user ends the fit with an error instead
-    of a half-trained net, and a loss that is not finite is an error too. `history` has the batches
-    of an epoch until the epoch ends: callbacks can read them in ``on_epoch_end``.
+    of a half-trained net, and a loss that is not finite is an error too. The records of the batches
+    in `history` are neither pickled nor kept for a fit that is resumed: they would outgrow the rest.
 
     Parameters
     ----------
@@ -270,7 +270,6 @@ class ImageClassifierNet(NeuralNetClassifier):
                 )
                 check_finite_weights(self)
                 self.notify("on_epoch_end", **datasets)
-                self.history[-1]["batches"] = []  # their losses would outgrow all that is kept
                 if journal is not None and not self._is_cut_short:
                     journal.write(get_state(self, average))
                 if self.stop_:
@@ -571,7 +570,8 @@ class ImageClassifierNet(NeuralNetClassifier):
         What a worker sends to its parent stays on the CPU: the parent may have no such device,
         and its memory is for the fits of the workers.
         """
-        state = to_cpu({n: v for n, v in vars(self).items() if n not in ("_stand_in", "head_name")})
+        state = {n: v for n, v in vars(self).items() if n not in ("_stand_in", "head_name")}
+        state = to_cpu({**state, "history_": without_batches(self.history)})
         if worker_number() is not None:
             state["device"] = "cpu"
         return state
@@ -597,7 +597,7 @@ class ImageClassifierNet(NeuralNetClassifier):
     def __reduce_ex__(self, protocol: int) -> tuple:
         make, args, state, *rest = super().__reduce_ex__(protocol)
         if protocol <= HASHING_PROTOCOL:
-            state = {**state, "history_": without_durations(state["history_"])}
+            state["history_"] = without_durations(state["history_"])
         return make, args, state, *rest
 
 

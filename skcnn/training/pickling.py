@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
 
@@ -40,11 +40,6 @@ def to_cpu(state: Mapping[str, Any]) -> dict[str, Any]:
     """
     stand_ins = _StandIns()
     return {name: stand_ins.of(value) for name, value in state.items()}
-
-
-def without_durations(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Epochs as equal fits have them: without the time that each took."""
-    return [{name: value for name, value in epoch.items() if name != "dur"} for epoch in history]
 
 
 class _StandIns:
@@ -152,7 +147,11 @@ def _load_tensor(
     tensor = torch.empty_strided(shape, strides, dtype=getattr(torch, dtype), device="cpu")
     flat = tensor.as_strided((tensor.numel(),), (1,))
     flat.view(torch.uint8).numpy()[:] = content
-    return nn.Parameter(tensor, requires_grad) if is_parameter else tensor.requires_grad_(requires_grad)
+    return (
+        nn.Parameter(tensor, requires_grad)
+        if is_parameter
+        else tensor.requires_grad_(requires_grad)
+    )
 
 
 def _is_plain_tensor(value: Any) -> bool:

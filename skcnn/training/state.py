@@ -13,6 +13,7 @@ from skorch.callbacks import Callback
 
 from skcnn.exceptions import UnsavedStateWarning, warn_caller
 from skcnn.training.averaging import WeightAverage
+from skcnn.training.history import without_batches
 from skcnn.training.reproducibility import generator_states, set_generator_states
 
 
@@ -43,7 +44,7 @@ def get_state(net: NeuralNet, average: WeightAverage | None) -> dict[str, Any]:
         "module": net.module_.state_dict(),
         "optimizer": net.optimizer_.state_dict(),
         "average": None if average is None else average.state_dict(),
-        "history": [dict(epoch) for epoch in net.history],
+        "history": list(without_batches(net.history)),
         "generators": generator_states(torch.device(net.device)),
         "arithmetic": tuple(net.arithmetic_),
         "rows_at_once": net.micro_batches and net.micro_batches.n_rows,
