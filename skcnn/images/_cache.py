@@ -241,11 +241,15 @@ def _with_progress(items: Iterator[T], n_items: int, verbose: bool) -> Iterator[
 def _locked(path: Path) -> Iterator[None]:
     """Keep out the other processes, and the other threads, that want the same."""
     with open(path, "ab") as file:  # which lets go when it is closed, be it by a kill
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        else:
+        if fcntl is None:
             _lock_on_windows(file)
-        yield
+            yield
+            return
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:  # a process that was forked meanwhile has the file open, too
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _lock_on_windows(file: Any) -> None:

@@ -35,7 +35,12 @@ class _Room:
     """Room for images of so many pixels in all, or for a single larger one."""
 
     def __init__(self, n_pixels: int):
-        self._free = self._size = n_pixels
+        self._size = n_pixels
+        self.clear()
+
+    def clear(self) -> None:
+        """Let all room be free."""
+        self._free = self._size
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
@@ -55,6 +60,13 @@ class _Room:
 
 # However many threads decode.
 _decoded_at_once = _Room(MAX_PIXELS)
+if hasattr(os, "register_at_fork"):  # a fork has Pillow's limit, and no thread that decodes
+    os.register_at_fork(
+        before=_pillow_limit.acquire,
+        after_in_parent=_pillow_limit.release,
+        after_in_child=_pillow_limit.release,
+    )
+    os.register_at_fork(after_in_child=_decoded_at_once.clear)
 
 
 class Recipe(NamedTuple):

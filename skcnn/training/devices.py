@@ -21,6 +21,7 @@ _numbers_of_threads = threading.Lock()
 _thread = threading.local()
 _n_changed = 0  # threads, or blocks in them
 _unchanged = 0  # number of before the first of them
+_is_forked = False
 
 
 def resolve_device(device: str | torch.device, estimator: str) -> torch.device:
@@ -204,8 +205,11 @@ def out_of_memory_explained(batch_size: int) -> Iterator[None]:
 def cpu_threads(n_threads: int | None) -> Iterator[None]:
     """Let torch compute with `n_threads` CPU threads where this thread calls it; None: as it is.
 
-    Any number of threads may do so at a time, each with a number of its own.
+    Any number of threads may do so at a time, each with a number of its own. A forked process
+    computes with one thread, whatever `n_threads`: torch would wait for those of its parent.
     """
+    if _is_forked:
+        n_threads = None
     before = _enter(changes=n_threads is not None)
     try:
         if n_threads is not None:
@@ -233,5 +237,22 @@ def _leave(before: int, changes: bool) -> None:
     """Give this thread the number of `before`, and those to come that of before any change."""
     global _n_changed
     with _numbers_of_threads:
-        torch.set_num_threads(before)
-        _n_changed -= changes
+        if not _is_forked:  # nor was it forked within the block
+            torch.set_num_threads(before)
+            _n_changed -= changes
+
+
+def _compute_with_one_thread() -> None:
+    """Let a forked process do without the threads of its parent, which it does not have."""
+    global _n_changed, _is_forked
+    _numbers_of_threads.release()
+    _n_changed, _is_forked = 0, True
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_numbers_of_threads.acquire,
+        after_in_parent=_numbers_of_threads.release,
+        after_in_child=_compute_with_one_thread,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,16 @@ import torch
 
 # Dropout draws from torch's global generator, which threads share: fits in threads take turns.
 _generators_in_use = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Let a forked process not wait for a fit in another thread of its parent."""
+    global _generators_in_use
+    _generators_in_use = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 @contextlib.contextmanager
