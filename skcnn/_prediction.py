@@ -15,6 +15,7 @@ from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor, nn
+from torch.nn import functional
 
 from skcnn._labels import label_array, refuse_missing
 from skcnn._paths import paths_in
@@ -77,8 +78,11 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probabilities of all classes.
 
-        Computed in batches of a fixed number of images, filled up with zeros: the result for an
-        image does not depend on the others, nor on their order.
+        Computed in batches of one size: the result for an image does not depend on the order of
+        the images, nor on what the others show. For another number of images, the size may be
+        another, and the result differ in its last bits, by at most 1e-6. With
+        ``deterministic=True``, the size is always the same, and so is the result: a single image
+        then takes as long as a full batch.
 
         Parameters
         ----------
@@ -210,12 +214,18 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         if self.deterministic:
             algorithms = deterministic_algorithms(self.device_)
         with cpu_threads(self.n_threads), algorithms:
-            return torch.cat(list(forward(self._read_batches(images)))).numpy()
+            return torch.cat(list(forward(self._read_batches(images))))[: len(images)].numpy()
 
     def _read_batches(self, images: Images) -> Iterator[Tensor]:
-        """Batches for prediction, checked as they are read: several small ones at once."""
+        """Batches for prediction, checked as they are read: several small ones at once.
+
+        All have the same number of rows, the last filled up with zeros: within one shape, the
+        result of a row does not depend on its place, nor on the other rows.
+        """
         comparison = ScaleComparison(self._pixel_scale)
         rows = self.net_.prediction_rows
+        if not self.deterministic:
+            rows = math.ceil(len(images) / math.ceil(len(images) / rows))
         step = rows * max(1, _READ_PIXELS // (rows * math.prod(images.layout.shape)))
         starts = range(0, len(images), step)
         chunks = (images.read(slice(start, start + step)) for start in starts)
@@ -223,6 +233,8 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
             chunks = read_ahead(chunks)
         for start, chunk in zip(starts, chunks, strict=True):
             comparison.add(chunk, *image_extremes(chunk, start))
+            if missing := -len(chunk) % rows:
+                chunk = functional.pad(chunk, (0, 0) * 3 + (0, missing))
             yield from chunk.split(rows)
         comparison.warn()
 

@@ -1,5 +1,6 @@
 """One contract over every classifier: scikit-learn's checks, and what they do not ask."""
 
+import copy
 import pickle
 import warnings
 from collections import Counter
@@ -157,12 +158,22 @@ class TestContract:
 
     def test_company_does_not_matter(self, fitted, tops_and_bags):
         X, _ = tops_and_bags
+        X = np.concatenate([X, X[:90]])  # more than a batch, and no multiple of one
+        assert len(X) > fitted.net_.prediction_rows
         order = np.random.default_rng(0).permutation(len(X))
         proba = fitted.predict_proba(X)
         assert proba[order].tobytes() == fitted.predict_proba(X[order]).tobytes()
-        assert proba[:70].tobytes() == fitted.predict_proba(X[:70]).tobytes()
-        # A request of another size: what is promised is 1e-6.
-        np.testing.assert_allclose(fitted.predict_proba(X[:1]), proba[:1], rtol=0, atol=1e-6)
+        others = np.where(np.arange(len(X))[:, None, None] < 70, X, 255 - X)
+        assert proba[:70].tobytes() == fitted.predict_proba(others)[:70].tobytes()
+        features = fitted.transform(X)
+        assert features[order].tobytes() == fitted.transform(X[order]).tobytes()
+        # In requests of another size: what is promised is 1e-6, and every byte if deterministic.
+        strict = copy.copy(fitted).set_params(deterministic=True)
+        proba_strict = strict.predict_proba(X)
+        for n in (1, 2, 12, 17, 70):
+            few = fitted.predict_proba(X[:n])
+            np.testing.assert_allclose(few, proba[:n], rtol=0, atol=1e-6)
+            assert strict.predict_proba(X[:n]).tobytes() == proba_strict[:n].tobytes()
 
     def test_only_the_set_of_images_matters(self, estimator, tops_and_bags):
         """Not their order, nor what holds them: the very same network comes out."""

@@ -46,11 +46,7 @@ from skcnn.training.residency import make_resident
 from skcnn.training.state import Journal, get_state, set_state
 from skcnn.transfer import observable
 
-# Predictions are made in batches of these numbers of rows, filled up with zeros: within one, the
-# result of a row does not depend on its company. From 16 rows on, LeNet, AlexNet and ResNet-18 gave
-# the same bytes in all of them on an x86-64 CPU; below, probabilities differed by up to 9e-7
-# (examples/benchmarks/prediction_batches.py).
-_PREDICTION_ROWS = (16, 64, 256)
+_MOST_PREDICTION_ROWS = 256
 # Pixels of one batch as the network sees them, and as they are before: to bound memory.
 _MOST_PREDICTION_PIXELS = 256 * 96 * 96
 _MOST_RAW_PIXELS = 256 * 512 * 512
@@ -491,12 +487,12 @@ class ImageClassifierNet(NeuralNetClassifier):
 
     @property
     def prediction_rows(self) -> int:
-        """Rows of a full prediction batch: fewer for large images, to bound memory."""
+        """Most rows of a prediction batch: fewer for large images, to bound memory."""
         fit_in = _MOST_PREDICTION_PIXELS // math.prod(self.preprocessing_.size)
         if self.raw_size is not None:
             fit_in = min(fit_in, _MOST_RAW_PIXELS // math.prod(self.raw_size))
         fit_in = max(1, fit_in)
-        return min(_PREDICTION_ROWS[-1], 1 << (fit_in.bit_length() - 1))
+        return min(_MOST_PREDICTION_ROWS, 1 << (fit_in.bit_length() - 1))
 
     @torch.inference_mode()
     def logits(self, batches: Iterable[Tensor], *, mirrored: bool = False) -> Iterator[Tensor]:
@@ -505,11 +501,10 @@ class ImageClassifierNet(NeuralNetClassifier):
         With `mirrored`, the mean of those of the images and of their mirror images.
         """
         for batch in batches:
-            filled_up = self._filled_up(batch)
-            y_pred = self.infer(filled_up)
+            y_pred = self.infer(batch)
             if mirrored:
-                y_pred = (y_pred + self.infer(filled_up.flip(-1))) / 2
-            yield y_pred[: len(batch)].cpu()
+                y_pred = (y_pred + self.infer(batch.flip(-1))) / 2
+            yield y_pred.cpu()
 
     @torch.inference_mode()
     def features(
@@ -540,27 +535,21 @@ class ImageClassifierNet(NeuralNetClassifier):
             layer.register_forward_pre_hook(capture_input, with_kwargs=True)
         for batch in batches:
             captured.clear()
-            filled_up = self._filled_up(batch)
-            self._forward(self._prepared(filled_up), module=module)
+            self._forward(self._prepared(batch), module=module)
             features = captured[0] if captured else None
-            if features is None or features.ndim == 0 or len(features) != len(filled_up):
+            if features is None or features.ndim == 0 or len(features) != len(batch):
                 got = "one that does not run"
                 if captured:
                     shape = None if features is None else tuple(features.shape)
                     got = f"{'no tensor' if shape is None else f'shape {shape}'} for "
-                    got += f"{len(filled_up)} images"
+                    got += f"{len(batch)} images"
                 raise ValueError(
                     f"The layer {layer_name!r} must give features for each image; got {got} "
                     "instead. Name another 'features_layer'."
                 )
-            features = features[: len(batch)].float()
+            features = features.float()
             features = features.mean(dim=(2, 3)) if features.ndim == 4 else features
             yield features.flatten(1).cpu()
-
-    def _filled_up(self, batch: Tensor) -> Tensor:
-        fitting = (rows for rows in _PREDICTION_ROWS if rows >= len(batch))
-        missing = min(next(fitting), self.prediction_rows) - len(batch)
-        return nn.functional.pad(batch, (0, 0) * 3 + (0, missing)) if missing else batch
 
     # Pickling ------------------------------------------------------------------------------
 
