@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.random import RandomState
 from sklearn.utils import check_random_state
 from skorch.helper import predefined_split
 from torch import Tensor, nn
@@ -177,6 +178,27 @@ class ImageClassifier(
             stays as it was.
         MemoryError
             If the device has no memory for a batch, or, with ``on_oom="split"``, for a part of one.
+
+        Warns
+        -----
+        AdaptedWeightsWarning
+            If trained `weights` were changed, or left out in part.
+        AmbiguousImageShapeWarning
+            If the channel axis could be the first or the last.
+        AnimatedImageWarning
+            If files have several frames, of which the first is taken.
+        MicroBatchWarning
+            If there is no memory for whole batches, with ``on_oom="split"``.
+        NoValidationWarning
+            If classes have too few images to validate on.
+        SlowPrecisionWarning
+            If the device only imitates the `precision`.
+        UnsavedStateWarning
+            If a callback keeps what `memory` or `checkpoint_dir` cannot.
+        UnusedEntryWarning
+            If an entry of `memory` or `checkpoint_dir` is damaged, or of another version.
+        ValueRangeWarning
+            If the pixels of X_val are on another scale than those of X.
         """
         return self._fit(
             X, y, sample_weight, X_val, y_val, continued=self.warm_start and hasattr(self, "net_")
@@ -187,7 +209,12 @@ class ImageClassifier(
     ) -> ImageClassifier:
         """Train for one epoch, at the constant rate `lr`, with nothing set aside.
 
-        If anything goes wrong, or on Ctrl-C, the estimator stays as it was.
+        Training goes on from the weights that predict: after a `fit` with early stopping, those of
+        the best epoch. The optimizer goes on from its state after the last step of the last call,
+        unless `optimizer` or what is frozen was changed.
+
+        If anything goes wrong, or on Ctrl-C, the estimator stays as it was, but for what callbacks
+        of yours noted.
 
         Parameters
         ----------
@@ -440,11 +467,15 @@ class ImageClassifier(
     def _unchanged_on_error(self) -> Iterator[None]:
         """Put all attributes back if the block fails or is interrupted."""
         before = self.__dict__.copy()
+        generator = self.random_state if isinstance(self.random_state, RandomState) else None
+        drawn = generator and generator.get_state()
         try:
             yield
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
+            if generator is not None:
+                generator.set_state(drawn)
             raise
 
     def _make_training_net(

@@ -129,11 +129,12 @@ def _sync_folder(folder: Path) -> None:
     """Let the new name outlive a power cut too, where the system can open folders."""
     if os.name != "posix":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(OSError):  # the file is there, whole: an error would say it is not
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def write_sealed(path: Path, kind: str, *parts: bytes | memoryview) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from numbers import Integral, Real
@@ -255,7 +254,7 @@ class SharedParameters(BaseEstimator):
                 continue
             if value is not fitted and _differ(value, fitted):
                 fitted, value = (
-                    _Entries(len(v)) if isinstance(v, Mapping) else v for v in (fitted, value)
+                    _Entries.of(v) if isinstance(v, Mapping) else v for v in (fitted, value)
                 )
                 raise ValueError(
                     f"The {name!r} parameter of {self._name} must stay what it was, {fitted!r}, "
@@ -263,23 +262,50 @@ class SharedParameters(BaseEstimator):
                     "fit and warm_start=False."
                 )
 
-    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
-        """Parameters that are not the default ones; weights only by their number."""
-        shown = self
-        if isinstance(getattr(self, "weights", None), Mapping):
-            shown = copy.copy(self)
-            shown.weights = _Entries(len(self.weights))
-        return super(SharedParameters, shown).__repr__(N_CHAR_MAX)
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Get the parameters of this estimator.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Without effect: no parameter is an estimator.
+
+        Returns
+        -------
+        params : dict
+            Parameter names mapped to their values; a mapping of `weights` is shown by its length.
+        """
+        params = super().get_params(deep)
+        if isinstance(params.get("weights"), Mapping):
+            params["weights"] = _Entries.of(params["weights"])
+        return params
 
 
-class _Entries:
-    """What is shown of a state dict, whose tensors would take seconds to format."""
+class _Entries(Mapping):
+    """State dict that says how many tensors it has: to format them all takes seconds.
 
-    def __init__(self, n: int):
-        self.n = n
+    Pipelines and searches, too, show the values that `get_params` gives.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor]):
+        self._values = values
+
+    @classmethod
+    def of(cls, values: Mapping[str, Tensor]) -> _Entries:
+        """Entries of a mapping, which may be such already: ``clone`` demands the very same."""
+        return values if isinstance(values, cls) else cls(values)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
     def __repr__(self) -> str:
-        return f"<mapping of {self.n} entries>"
+        return f"<mapping of {len(self)} entries>"
 
 
 def _hint(name: str, names: Sequence[str]) -> str:

@@ -144,3 +144,17 @@ def test_code_on_page_runs(page, tmp_path, monkeypatch):
     assert failed == 0
     assert tried or ">>>" not in page.read_text(encoding="utf-8")
     assert not list(tmp_path.iterdir())
+
+
+# Of loading, of saving, and of what reads folders.
+NOT_OF_FIT = {"DuplicateFilesWarning", "ModelVersionWarning", "UnsavedParameterWarning"}
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_fit_documents_its_warnings(name):
+    warned = {
+        name
+        for name, item in vars(skcnn.exceptions).items()
+        if inspect.isclass(item) and issubclass(item, Warning)
+    }
+    assert set(_documented(CLASSIFIERS[name].fit.__doc__, "Warns")) == warned - NOT_OF_FIT

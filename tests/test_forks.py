@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
 
-SCRIPT = '''
+SCRIPT = """
 import multiprocessing, os, sys, threading, warnings
 from pathlib import Path
 
@@ -81,7 +81,7 @@ def answers(target):
 tasks = (predict, predict_with_threads, fit, decode, fit_in_another_thread)
 failed = [task.__name__ for task in tasks if not answers(task)]
 
-# What other threads of the parent hold as it forks: for good, or, where the fork waits, for a while.
+# What other threads of the parent hold as it forks: for good, or as long as the fork waits.
 locks = {
     "room to decode": (_decoding._decoded_at_once.room_for(_decoding.MAX_PIXELS), None),
     "random generators": (reproducibility.seeded_generators(0, torch.device("cpu")), None),
@@ -130,7 +130,7 @@ os.kill(child, 9)
 os.waitpid(child, 0)
 print(failed)
 sys.exit(len(failed))
-'''
+"""
 
 
 def test_a_forked_process_predicts_fits_and_decodes(tmp_path):

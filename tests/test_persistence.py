@@ -1,5 +1,6 @@
 """Saved classifiers: nothing lost, nothing silent, nothing executed."""
 
+import errno
 import functools
 import gzip
 import io
@@ -216,6 +217,39 @@ def test_everything_that_pickling_keeps_comes_back(images, tmp_path):
     for name, buffer in clf.net_.preprocessing_.named_buffers():
         assert torch.equal(again.net_.preprocessing_.get_buffer(name), buffer)
     pd.testing.assert_frame_equal(again.transform(table), clf.transform(table))
+
+
+@pytest.mark.parametrize("step", ["write", "replace", "folder"])
+def test_a_save_that_fails_leaves_the_old_file_and_one_that_does_not_the_new(
+    tiny, images, tmp_path, monkeypatch, step
+):
+    path = tmp_path / "model.skcnn"
+    path.write_bytes(b"old")
+    fsync = os.fsync
+
+    def fail_for(wanted):
+        def failing(descriptor):
+            if stat.S_ISDIR(os.fstat(descriptor).st_mode) == (wanted == "folder"):
+                raise OSError(errno.EIO, "Input/output error")
+            return fsync(descriptor)
+
+        return failing
+
+    def fail(*args):
+        raise OSError(errno.EIO, "Input/output error")
+
+    if step == "replace":
+        monkeypatch.setattr(os, "replace", fail)
+    else:
+        monkeypatch.setattr(os, "fsync", fail_for(step))
+    if step == "folder":  # after which the new file is in its place
+        tiny.save(path)
+        assert same_bytes(skcnn.load(path), tiny, images[0])
+    else:
+        with pytest.raises(OSError, match=r"model\.skcnn"):
+            tiny.save(path)
+        assert path.read_bytes() == b"old"
+    assert [file.name for file in tmp_path.iterdir()] == ["model.skcnn"]
 
 
 def test_a_loaded_classifier_does_what_a_fitted_one_does(images, tmp_path):

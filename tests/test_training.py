@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from skorch import NeuralNetClassifier
 from skorch.callbacks import Callback, Checkpoint, EpochScoring
+from skorch.helper import predefined_split
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau, StepLR
 from torchvision.transforms import v2
@@ -35,7 +36,7 @@ from skcnn.training.augmentation import (
 )
 from skcnn.training.averaging import WeightAverage
 from skcnn.training.batches import BatchIterator, LabelledImages
-from skcnn.training.devices import cpu_threads, resolve_device
+from skcnn.training.devices import _free_in_containers, cpu_threads, resolve_device
 from skcnn.training.mixing import make_mixing
 from skcnn.training.net import ImageClassifierNet
 from skcnn.training.optimizers import is_of_any_length, optimizer_settings, schedule_settings
@@ -105,6 +106,22 @@ def test_bytes_and_divided_floats_are_the_same_to_the_bit():
     X = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
     as_floats = torch.from_numpy(X.numpy() / 255.0)
     assert torch.equal(Preprocessing((16, 16))(X), Preprocessing((16, 16))(as_floats.float()))
+
+
+def test_a_device_that_cannot_resize_lets_the_cpu_do_it(monkeypatch):
+    x = torch.rand(2, 3, 9, 6)
+    expected = Preprocessing((5, 4))(x)
+    interpolate, n_calls = nn.functional.interpolate, []
+
+    def fail_first(*args, **kwargs):
+        n_calls.append(1)
+        if len(n_calls) == 1:  # as torch 2.6 does on MPS
+            raise NotImplementedError("aten::_upsample_bilinear2d_aa.out for the MPS device")
+        return interpolate(*args, **kwargs)
+
+    monkeypatch.setattr(nn.functional, "interpolate", fail_first)
+    assert torch.equal(Preprocessing((5, 4))(x), expected)
+    assert len(n_calls) == 2
 
 
 def test_preprocessing_leaves_its_input_alone():
@@ -837,6 +854,39 @@ def test_features_are_what_a_layer_takes_or_gives():
     assert not net.module_[0]._forward_hooks
 
 
+class Modes(nn.Module):
+    """Counts how often its mode is set, and notes the mode of each pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.n_set, self.modes = 0, []
+
+    def train(self, mode=True):
+        self.n_set += 1
+        return super().train(mode)
+
+    def forward(self, x):
+        self.modes.append(self.training)
+        return x
+
+
+@pytest.mark.parametrize("meddles", [None, "on_batch_begin", "on_batch_end", "on_epoch_begin"])
+def test_modes_are_set_once_an_epoch_and_again_where_a_callback_changes_them(meddles):
+    class Meddles(Callback):
+        pass
+
+    if meddles is not None:
+        setattr(Meddles, meddles, lambda self, net, *args, **kwargs: net.module_.eval())
+    module = nn.Sequential(nn.Flatten(), Modes(), Modes(), nn.Linear(64, 2))
+    net = make_net(module, held=("2",), max_epochs=2, batch_size=8, callbacks=[Meddles()])
+    net.set_params(train_split=predefined_split(labelled(*halves(24))))
+    net.fit(labelled(*halves(32)), None)
+    assert net.module_[1].modes == 2 * [True, True, True, True, False]
+    assert not any(net.module_[2].modes)
+    if meddles is None:
+        assert net.module_[1].n_set <= 2 * 2 + 3  # and around the fit
+
+
 def test_held_layers_do_not_follow_the_batches():
     X, y = halves()
     module = nn.Sequential(
@@ -875,3 +925,36 @@ def test_checkpoint_of_skorch_finds_its_default_monitor(tmp_path):
         callbacks=[Checkpoint(dirname=tmp_path)],
     ).fit(labelled(X, y), None)
     assert (tmp_path / "params.pt").exists()
+
+
+def group(folder, version, most, used, cached=0):
+    """Write the files of a control group."""
+    folder.mkdir(parents=True, exist_ok=True)
+    limit, usage, statistic = {
+        1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        2: ("memory.max", "memory.current", "inactive_file"),
+    }[version]
+    (folder / limit).write_text(f"{most}\n")
+    (folder / usage).write_text(f"{used}\n")
+    (folder / "memory.stat").write_text(f"anon 5\n{statistic} {cached}\n")
+
+
+@pytest.mark.parametrize(
+    ("lines", "groups", "expected"),
+    [
+        (None, [], []),
+        ("0::/\n", [], []),
+        ("0::/a/b\n", [("a/b", 2, "max", 5), ("a", 2, 1000, 400), ("", 2, "max", 7)], [600]),
+        ("0::/a/b\n", [("a/b", 2, 500, 100, 50), ("a", 2, 1000, 400, 0)], [450, 600]),
+        ("0::/\n", [("", 2, 1000, 1200)], [0]),  # a container, which sees its own group
+        ("5:cpu:/x\n4:memory:/x\n0::/\n", [("memory/x", 1, 1000, 300, 100)], [800]),
+        ("4:cpu,memory:/docker/x\n", [("memory", 1, 1000, 300)], [700]),  # a path of the host
+    ],
+)
+def test_the_memory_of_a_container_is_limited(tmp_path, lines, groups, expected):
+    if lines is not None:
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/self/cgroup").write_text(lines)
+    for folder, *rest in groups:
+        group(tmp_path / "sys/fs/cgroup" / folder, *rest)
+    assert list(_free_in_containers(tmp_path)) == expected

@@ -473,6 +473,27 @@ def test_repr_clone_and_pickle_bear_a_state_dict(resnet18):
         assert all(torch.equal(copy.weights[name], resnet18[name]) for name in resnet18)
 
 
+def test_showing_a_state_dict_formats_no_tensor(resnet18, monkeypatch):
+    clf = ResNetClassifier(weights=resnet18)
+
+    def format_tensor(tensor, **kwargs):
+        raise AssertionError("this takes seconds")
+
+    monkeypatch.setattr(torch.Tensor, "__repr__", format_tensor)
+    for shown in (
+        clf,
+        clone(clf),
+        clone(clf).set_params(weights=resnet18),
+        make_pipeline(clf),
+        GridSearchCV(clf, {"lr": [1e-3]}),
+        GridSearchCV(make_pipeline(clf), {"resnetclassifier__lr": [1e-3]}),
+        pickle.loads(pickle.dumps(clf)),
+    ):
+        assert "122 entries" in repr(shown)
+        assert "122 entries" in shown._repr_html_()
+    assert clf.weights is resnet18
+
+
 @pytest.mark.parametrize("n_channels", [1, 3, 4])
 def test_statistics_for_channels(n_channels):
     mean, std = for_channels(IMAGENET_STATISTICS, n_channels)
@@ -762,6 +783,22 @@ def test_features_of_a_named_layer(lenet, clothes):
         clf.transform(X)
     with pytest.raises(ValueError, match="'features_layer' parameter of LeNetClassifier"):
         clone(clf).fit(*clothes)
+
+
+def test_the_head_is_looked_for_once(clothes, monkeypatch):
+    X, y = clothes
+    clf = CNNClassifier(module="squeezenet1_1", max_epochs=1, batch_size=8, random_state=0)
+    clf.fit(X[:16], y[:16])
+    looked = []
+
+    def find(*args):
+        looked.append(args)
+        return find_head(*args)
+
+    monkeypatch.setattr("skcnn._prediction.find_head", find)
+    features = [clf.transform(X[:3]) for _ in range(3)]
+    assert len(looked) == 1
+    assert features[0].tobytes() == features[2].tobytes()
 
 
 class Odd(nn.Module):

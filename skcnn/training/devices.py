@@ -8,11 +8,17 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
+# Files of a control group, by version: its limit, what it uses, and what of that is cached files.
+_MEMORY_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
 _CUBLAS_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 _DETERMINISTIC_WORKSPACES = (":4096:8", ":16:8")
 # torch keeps the number for each thread, and gives a new one that which was set last, by any. So a
@@ -104,12 +110,45 @@ def cpu_capabilities() -> Mapping[str, Any]:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be had on a device, the system's memory for the CPU."""
+    """Bytes that can still be had on a device; for the CPU, of the system or the container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return psutil.virtual_memory().available
+    return min(psutil.virtual_memory().available, *_free_in_containers())
+
+
+def _free_in_containers(root: Path = Path("/")) -> Iterator[int]:
+    """Bytes that are left of the limits of this process's control groups, on Linux.
+
+    Of version 2, all groups above that of the process count. A container sees its own as the first,
+    whatever path is named. What files take of the cache is given back when it is needed.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        version = 1 if controllers else 2
+        top = root / "sys/fs/cgroup" / ("" if version == 2 else "memory")
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            yield from _free_in(folder, version)
+            if folder == top:
+                break
+
+
+def _free_in(group: Path, version: int) -> Iterator[int]:
+    """Bytes left in a control group, if it has a limit."""
+    most, used, cached = _MEMORY_FILES[version]
+    try:
+        limit, taken = (int((group / name).read_text()) for name in (most, used))
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        yield max(0, limit - taken + int(statistics.get(cached, 0)))
+    except (OSError, ValueError):  # no such group, or "max"
+        return
 
 
 @contextlib.contextmanager

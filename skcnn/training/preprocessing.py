@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -113,7 +114,11 @@ def resizing_matrices(size: tuple[int, int], new_size: tuple[int, int]) -> tuple
 
 
 def _resized(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return functional.interpolate(x, size, mode="bilinear", antialias=True)
+    resize = partial(functional.interpolate, size=size, mode="bilinear", antialias=True)
+    try:
+        return resize(x)
+    except NotImplementedError:  # on MPS, in older versions of torch
+        return resize(x.cpu()).to(x.device)
 
 
 def _checked(augment: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
