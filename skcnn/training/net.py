@@ -57,8 +57,8 @@ class ImageClassifierNet(NeuralNetClassifier):
 
     Differences from skorch: losses and counts stay on the device until an epoch ends, callbacks
     hear of a batch only if they listen, an interrupt by the user ends the fit with an error instead
-    of a half-trained net, and a loss that is not finite is an error too. The records of the batches
-    in `history` are neither pickled nor kept for a fit that is resumed: they would outgrow the rest.
+    of a half-trained net, and a loss that is not finite is an error too. The records of batches in
+    `history` are neither pickled nor kept for a fit that is resumed: they would outgrow the rest.
 
     Parameters
     ----------
