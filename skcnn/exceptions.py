@@ -15,6 +15,7 @@ __all__ = [
     "ModelFileError",
     "ModelVersionWarning",
     "NoValidationWarning",
+    "PrecisionError",
     "SeveralSchedulesWarning",
     "SlowPrecisionWarning",
     "UnsavedParameterWarning",
@@ -108,6 +109,32 @@ class DivergenceError(FloatingPointError):
             f"The {self.what} in epoch {self.epoch}, batch {self.batch}, at lr={self.lr:g}. The "
             f"classifier {left}. Lower lr, limit the gradients with max_grad_norm=1.0, or choose "
             "lr_schedule='one_cycle', which starts below lr."
+        )
+
+
+class PrecisionError(ValueError):
+    """With ``precision="bfloat16"``, a layer has other gradients, or outputs, than in float32.
+
+    Attributes
+    ----------
+    name : str or None
+        Of the parameter or the layer, as the network names it. None: it has no name.
+    distance : float
+        Between the tensor and that of float32, as a share of the norm. Infinite where the gradient
+        is known not to be computed at all.
+    """
+
+    def __init__(self, name: str | None, distance: float):
+        super().__init__(name, distance)
+        self.name = name
+        self.distance = distance
+
+    def __str__(self) -> str:
+        return (
+            "The 'precision' parameter must be 'auto' or 'float32' for this network and size of "
+            "images; got 'bfloat16' instead, in which torch computes gradients wrongly, those of "
+            f"{self.name!r} by {self.distance:.2g} times their norm. Set precision='auto', or use "
+            "larger images (image_size)."
         )
 
 

@@ -15,8 +15,17 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.data import TensorDataset
 
-from skcnn import CNNClassifier, LeNetClassifier
-from skcnn.exceptions import SlowPrecisionWarning, ValueRangeWarning
+from skcnn import (
+    AlexNetClassifier,
+    CNNClassifier,
+    GoogLeNetClassifier,
+    InceptionV3Classifier,
+    LeNetClassifier,
+    NiNClassifier,
+    ResNetClassifier,
+    VGGClassifier,
+)
+from skcnn.exceptions import PrecisionError, SlowPrecisionWarning, ValueRangeWarning
 from skcnn.images import ArrayImages, DatasetImages, TensorImages, infer_layout
 from skcnn.networks import VGG, GoogLeNet, LeNet, ResNet
 from skcnn.training import arithmetic, devices, residency
@@ -320,6 +329,16 @@ def test_functions_that_a_network_calls_count_as_layers():
     assert choose(Functional(2), 1, channels=32) == CHANNELS_LAST
 
 
+def test_a_single_channel_whose_stride_leads_to_one_column_is_contiguous():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(1, 32, (1, 3), stride=(1, 2))  # oneDNN misreads it in channels-last
+    for module, side in ((layer, 3), (nn.Conv2d(1, 32, 3, stride=2), 5)):
+        wide = nn.Sequential(module, nn.Conv2d(32, 64, 1))
+        expected = "contiguous" if side == 3 else "channels_last"
+        for precision in ("auto", "float32", "bfloat16"):
+            assert choose(wide, side, precision).memory_format == expected
+
+
 @pytest.mark.parametrize("kernel", [1, 2, 3, 5])
 @pytest.mark.parametrize("side", [1, 2, 3, 5])
 def test_where_the_rule_takes_bfloat16_the_gradients_are_those_of_float32(kernel, side):
@@ -471,6 +490,91 @@ def test_a_network_that_cannot_be_laid_out_otherwise_trains(clothes):
     X, y = clothes
     clf = CNNClassifier(module=Viewing, max_epochs=1, random_state=0)
     assert clf.fit(X, y).memory_format_ == "contiguous"
+
+
+class WrongProduct(torch.autograd.Function):
+    """A product whose gradients, in bfloat16, are wrong where `wrong` says."""
+
+    @staticmethod
+    def forward(ctx, x, weight, wrong):
+        ctx.save_for_backward(x, weight)
+        ctx.wrong = wrong if x.dtype == torch.bfloat16 else None
+        return x @ weight.T * (2 if ctx.wrong == "output" else 1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        of_input, of_weight = gradient @ weight, gradient.T @ x
+        if ctx.wrong == "weight":
+            of_weight[0] = float("nan")
+        if ctx.wrong == "input":
+            of_input *= 1.5
+        return of_input, of_weight, None
+
+
+class WrongLinear(nn.Linear):
+    wrong = None
+
+    def forward(self, x):
+        dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else x.dtype
+        return WrongProduct.apply(x.to(dtype), self.weight.to(dtype), self.wrong)
+
+
+@pytest.mark.filterwarnings("ignore::skcnn.exceptions.SlowPrecisionWarning")
+@pytest.mark.parametrize(
+    ("wrong", "name"), [("weight", "2.weight"), ("input", "2"), ("output", "2"), (None, None)]
+)
+def test_wrong_gradients_in_bfloat16_are_an_error_that_names_them(tops_and_bags, wrong, name):
+    X, y = tops_and_bags
+    layers = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(784, 16),
+        WrongLinear(16, 16),
+        nn.ReLU(inplace=True),
+        nn.Linear(16, 2),
+    )
+    layers[2].wrong = wrong
+    clf = CNNClassifier(module=layers, precision="bfloat16", max_epochs=1, random_state=0)
+    if wrong is None:
+        assert clf.fit(X, y).precision_ == "bfloat16"
+        return
+    with pytest.raises(PrecisionError, match=f"'precision'.*'bfloat16'.*'{name}'") as caught:
+        clf.fit(X, y)
+    assert caught.value.name == name
+    assert not hasattr(clf, "classes_")
+    assert clf.set_params(precision="float32").fit(X, y).precision_ == "float32"
+
+
+@pytest.mark.filterwarnings("ignore::skcnn.exceptions.SlowPrecisionWarning")
+def test_gradients_that_are_known_to_be_unset_are_an_error(clothes):
+    X, y = clothes
+    clf = ResNetClassifier(width_ratio=8, stem="imagenet", image_size=8, max_epochs=1)
+    assert clf.fit(X[:50], y[:50]).precision_ == "float32"
+    with pytest.raises(PrecisionError, match=r"'precision'.*'layer3\.0\.conv1\.weight'"):
+        clf.set_params(precision="bfloat16").fit(X[:50], y[:50])
+
+
+@pytest.mark.filterwarnings("ignore::skcnn.exceptions.SlowPrecisionWarning")
+@pytest.mark.parametrize(
+    "clf",
+    [
+        LeNetClassifier(norm="batch"),
+        LeNetClassifier(activation="sigmoid", pooling="avg"),
+        AlexNetClassifier(variant="small", norm="lrn", image_size=67),
+        VGGClassifier(width_ratio=8, hidden_units=64, image_size=32),
+        NiNClassifier(width_ratio=8, image_size=67),
+        GoogLeNetClassifier(width_ratio=8, image_size=32),
+        InceptionV3Classifier(width_ratio=8, image_size=75),
+        ResNetClassifier(depth=50, width_ratio=8, stem="small"),
+    ],
+    ids=lambda clf: type(clf).__name__,
+)
+def test_rounding_is_no_error_and_the_comparison_leaves_no_trace(clothes, clf, monkeypatch):
+    X, y = clothes
+    clf.set_params(precision="bfloat16", max_epochs=1, batch_size=10, random_state=0)
+    compared = weights_of(clf.fit(X[:30], y[:30]))
+    monkeypatch.setattr("skcnn.training.net.check_gradients", lambda *args: None)
+    assert weights_of(clf.fit(X[:30], y[:30])) == compared
 
 
 @pytest.mark.parametrize("device", DEVICES, ids=str)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from skcnn.exceptions import PrecisionError
 from skcnn.training.devices import has_bfloat16
 from skcnn.training.reproducibility import seeded_generators
 
@@ -57,10 +58,14 @@ class Layer(NamedTuple):
 
     n_products: int
     width: int  # channels, or features, in or out: the fewer
+    parameter: str | None = None  # name of its weights
     is_convolution: bool = False
-    # Whether it has a stride, and weights that meet nothing but padding, as all but the centre of a
-    # 3 × 3 kernel do on maps of one pixel. oneDNN leaves the gradients of some unset in bfloat16.
-    has_idle_weights: bool = False
+    # What oneDNN 3.x gets wrong. In bfloat16, it leaves gradients of a convolution unset where an
+    # axis with padding is shorter than the stride: those of weights that meet nothing but padding.
+    # In channels-last, it misreads a single channel where a stride leads to a single column.
+    has_idle_weights: bool = False  # and a stride: all that may be wrong
+    has_unset_gradients: bool = False  # what was found wrong
+    is_misread: bool = False
 
 
 def as_asked(precision: str) -> Arithmetic:
@@ -82,6 +87,11 @@ def choose_arithmetic(
     precision : {"auto", "float32", "bfloat16"}
         What is allowed.
     device : torch.device
+
+    Raises
+    ------
+    PrecisionError
+        If bfloat16 is asked for and oneDNN is known to compute a gradient wrongly.
     """
     if device.type not in ("cpu", "cuda"):
         return as_asked(precision)
@@ -94,8 +104,11 @@ def choose_arithmetic(
             layers = trace_layers(module, image_shape, candidate, device)
         except Exception:  # .view() fails in channels last, for one; training reports other errors
             allowed.pop()
-        else:
-            return fastest(layers, allowed, device)
+            continue
+        for layer in layers:
+            if precision == "bfloat16" and device.type == "cpu" and layer.has_unset_gradients:
+                raise PrecisionError(layer.parameter, math.inf)
+        return fastest(layers, allowed, device)
     return as_asked(precision)
 
 
@@ -112,7 +125,8 @@ def trace_layers(
     autocast = torch.autocast(
         device.type, dtype=torch.bfloat16, enabled=arithmetic.precision == "bfloat16"
     )
-    with seeded_generators(0, device), torch.no_grad(), autocast, _LayerTrace() as trace:
+    trace = _LayerTrace(copied)
+    with seeded_generators(0, device), torch.no_grad(), autocast, trace:
         copied(x)
     return trace.layers
 
@@ -125,7 +139,10 @@ def fastest(layers: Sequence[Layer], allowed: Sequence[str], device: torch.devic
         idle = any(layer.has_idle_weights for layer in layers)
         in_bfloat16 = not idle and _are_wide(layers, _BFLOAT16_WIDTH)
     channels_last = any(layer.is_convolution for layer in layers) and (
-        in_bfloat16 if on_gpu else _are_wide(layers, _CHANNELS_LAST_WIDTH)
+        in_bfloat16
+        if on_gpu
+        else _are_wide(layers, _CHANNELS_LAST_WIDTH)
+        and not any(layer.is_misread for layer in layers)
     )
     return Arithmetic(
         "bfloat16" if in_bfloat16 else "float32", "channels_last" if channels_last else "contiguous"
@@ -141,8 +158,9 @@ def _are_wide(layers: Sequence[Layer], width: int) -> bool:
 class _LayerTrace(TorchFunctionMode):
     """Notes convolutions and matrix products, of whatever module or function."""
 
-    def __init__(self):
+    def __init__(self, module: nn.Module):
         super().__init__()
+        self.names = {id(parameter): name for name, parameter in module.named_parameters()}
         self.layers: list[Layer] = []
 
     def __torch_function__(
@@ -152,7 +170,9 @@ class _LayerTrace(TorchFunctionMode):
         out = func(*args, **kwargs)
         if func in _CONVOLUTIONS:
             given = dict(zip(_CONVOLUTIONS[func], args, strict=False), **kwargs)
-            self.layers.append(_convolution(out, transposed="transpose" in func.__name__, **given))
+            name = self.names.get(id(given["weight"]))
+            transposed = "transpose" in func.__name__
+            self.layers.append(_convolution(out, name, transposed=transposed, **given))
         elif func in _MATRIX_PRODUCTS:
             n_in, n_out = args[0].shape[-1], out.shape[-1]
             self.layers.append(Layer(out.numel() * n_in, min(n_in, n_out)))
@@ -161,6 +181,7 @@ class _LayerTrace(TorchFunctionMode):
 
 def _convolution(
     out: Tensor,
+    name: str | None,
     *,
     transposed: bool,
     input: Tensor,
@@ -180,12 +201,15 @@ def _convolution(
     if padding == "same":
         padding = [(k - 1) * d // 2 for k, d in zip(kernel, dilation, strict=True)]
     padding = _for_each_axis(0 if padding == "valid" else padding, n_axes)
-    windows = zip(sides, positions, kernel, stride, padding, dilation, strict=True)
+    windows = list(zip(sides, positions, kernel, stride, padding, dilation, strict=True))
     return Layer(
         n_products=len(input) * math.prod(positions) * weight.numel(),
         width=min(weight.shape[0] // groups, weight.shape[1]),
+        parameter=name,
         is_convolution=True,
         has_idle_weights=max(stride) > 1 and any(_has_idle_weights(*w) for w in windows),
+        has_unset_gradients=any(side < s and p > 0 for side, _, _, s, p, _ in windows),
+        is_misread=weight.shape[1] == 1 and any(n == 1 and s > 1 for _, n, _, s, *_ in windows),
     )
 
 

@@ -36,6 +36,7 @@ from skcnn.training.devices import (
     worker_number,
 )
 from skcnn.training.divergence import EpochLosses, LastGoodEpoch, check_finite_weights
+from skcnn.training.gradients import check_gradients
 from skcnn.training.history import record_with_best, without_batches, without_durations
 from skcnn.training.interrupts import asks_to_stop
 from skcnn.training.micro_batches import MicroBatches
@@ -98,6 +99,7 @@ class ImageClassifierNet(NeuralNetClassifier):
     _share = (0, 1)
     _order: torch.Generator | None = None
     _is_cut_short = False  # by a callback that is no part of what tells fits apart
+    _gradients_unchecked = False
     micro_batches: MicroBatches | None = None  # of the fit under way, where it may split batches
     head_name: str | None = None  # part of the network that makes the logits, once it was found
 
@@ -223,6 +225,7 @@ class ImageClassifierNet(NeuralNetClassifier):
             if self.verbose:
                 print(f"Trains in {' '.join(self.arithmetic_)}.")
         self._set_memory_format(self.arithmetic_.memory_format)
+        self._gradients_unchecked = self.precision == "bfloat16" and kept is None
         datasets = {"dataset_train": training, "dataset_valid": validation}
         if n_left > 1 and not self.keep_on_host:
             training = self._resident(training, resize=self.crop is None)
@@ -373,6 +376,8 @@ class ImageClassifierNet(NeuralNetClassifier):
             if self.mixing is not None:
                 weights = None if weights is None else weights.to(x.device)
                 x, targets, weights = self.mixing(x, targets.to(x.device), weights)
+            if self._gradients_unchecked:
+                self._check_gradients(x, targets)
             step = functools.partial(self._learn_from, x, targets, weights, batch, **fit_params)
             parts = self.micro_batches
             y_pred, loss = step() if parts is None else parts.train(step, len(x))
@@ -408,6 +413,16 @@ class ImageClassifierNet(NeuralNetClassifier):
             outputs.append(y_pred.detach())
             losses.append(self._backward(loss, batch).detach())
         return (outputs[0], losses[0]) if len(parts) == 1 else (torch.cat(outputs), sum(losses))
+
+    def _check_gradients(self, x: Tensor, targets: Tensor) -> None:
+        """Compare the gradients of the first batch in bfloat16 with those in float32."""
+        self._gradients_unchecked = False
+        x = x.contiguous(memory_format=MEMORY_FORMATS[self._memory_format])
+        check_gradients(
+            self.module_,
+            x,
+            lambda y_pred, n: self.get_loss(main_output(y_pred).float(), targets[:n].to(x.device)),
+        )
 
     def _backward(self, loss: Tensor, batch: Any) -> Tensor:
         """Compute the gradients of the loss of a batch; return what is recorded of it."""
