@@ -79,6 +79,7 @@ def schedule_settings(
             "policy": OneCycleLR,
             "max_lr": lr,
             "total_steps": max_epochs * steps_per_epoch,
+            "cycle_momentum": False,  # momentum is what the user set, where the optimizer has any
             "step_every": "batch",
         }
     if not callable(lr_schedule):
