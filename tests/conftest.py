@@ -1,10 +1,44 @@
 """Real images, few enough for quick fits; and what tests have to say at the end."""
 
 import pytest
+import torch
 
 from skcnn.datasets import load_fashion_mnist_mini
 
 collect_ignore = ["stress"]  # scripts that take long
+
+
+def pytest_addoption(parser):
+    parser.addoption("--seeds", type=int, default=1, help="seeds of each test of learning")
+    parser.addoption("--no-onednn", action="store_true", help="switch oneDNN off in this process")
+
+
+def pytest_configure(config):
+    if config.getoption("--no-onednn"):
+        torch.backends.mkldnn.enabled = False
+
+
+def pytest_generate_tests(metafunc):
+    """Run tests that take `seed` with as many as asked for; by default with 0 alone."""
+    if "seed" in metafunc.fixturenames:
+        seeds = range(metafunc.config.getoption("--seeds"))
+        metafunc.parametrize("seed", seeds, ids=[f"seed{seed}" for seed in seeds])
+
+
+@pytest.fixture
+def check_learned(request, record_property):
+    """Return a function that fails unless a score is above a bound, and records by how much.
+
+    tests/stress/lucky_seeds.py prints the smallest of what it records. Only tests with the marker
+    `learning` may use it.
+    """
+    assert request.node.get_closest_marker("learning")
+
+    def check(score, bound):
+        record_property("margin", float(score - bound))
+        assert score > bound
+
+    return check
 
 
 @pytest.fixture(scope="session", autouse=True)
