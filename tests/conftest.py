@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.images import dim_and_bright
 
 from skcnn.datasets import load_fashion_mnist_mini
 
@@ -67,6 +68,12 @@ def tops_and_bags():
     X, y = X[kept][:200], y[kept][:200]
     X.flags.writeable = False
     return X, y
+
+
+@pytest.fixture
+def easy(seed):
+    """200 images and labels of two classes that any network tells apart."""
+    return dim_and_bright(200, seed=seed)
 
 
 def pytest_terminal_summary(terminalreporter):
