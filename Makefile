@@ -1,17 +1,26 @@
-# make demo | test | test-oldest | docs | bench | clean — each sets up what it needs.
+# make demo | test | test-machines | test-oldest | docs | bench | clean — each sets up what it needs.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint test-oldest docs bench clean
+.PHONY: demo test lint test-machines test-seeds test-oldest docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.package
 	$(BIN)/python examples/plot_01_first_classifier.py
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations=25
+
+# What trains, with the instructions of older processors, with two threads, and without oneDNN.
+test-machines: $(VENV)/.test
+	$(BIN)/python tests/stress/machines.py
+
+# Each test of learning with 20 seeds, and its smallest margin. The other scripts of tests/stress
+# damage files, kill fits and fuzz models for as long as is asked; each explains itself.
+test-seeds: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/stress/lucky_seeds.py -n 2
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -35,7 +44,7 @@ $(VENV)/.docs: setup.cfg pyproject.toml | $(VENV)/bin/python
 
 # The contract again on the oldest scikit-learn, laid over the same environment.
 test-oldest: $(VENV)-oldest/.test
-	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/python -m pytest -n 2 --dist worksteal tests/test_common.py tests/test_classifiers.py
+	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/python -m pytest -n 2 --dist worksteal --durations=25 tests/test_common.py tests/test_classifiers.py
 
 $(VENV)-oldest/.test: $(VENV)/.test
 	$(PYTHON) -m venv $(VENV)-oldest

@@ -26,6 +26,19 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("seed", seeds, ids=[f"seed{seed}" for seed in seeds])
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Let one worker run the tests of a file that share a fixture, which is then built once."""
+    for item in items:
+        fixtures = getattr(item, "_fixtureinfo", None)
+        if fixtures is not None and any(
+            fixture.scope == "module"
+            for fixtures_of_name in fixtures.name2fixturedefs.values()
+            for fixture in fixtures_of_name
+        ):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
 @pytest.fixture
 def check_learned(request, record_property):
     """Return a function that fails unless a score is above a bound, and records by how much.
