@@ -23,6 +23,8 @@ from skcnn.exceptions import UnusedEntryWarning
 from skcnn.memory import FitIdentity, Part, _checkpoint
 from skcnn.memory._journal import read_record
 
+pytestmark = pytest.mark.trains
+
 STRESS = Path(__file__).parent / "stress"
 
 

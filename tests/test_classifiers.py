@@ -37,6 +37,8 @@ from skcnn.datasets import load_fashion_mnist_mini
 from skcnn.exceptions import AmbiguousImageShapeWarning, DivergenceError, ValueRangeWarning
 from skcnn.inspection import evaluate
 
+pytestmark = pytest.mark.trains
+
 QUICK = {"lr": 5e-3, "batch_size": 32, "max_epochs": 4, "random_state": 0}
 
 

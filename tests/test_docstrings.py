@@ -68,17 +68,17 @@ def test_there_is_something_to_check():
     } <= set(METHODS)
 
 
-@pytest.mark.parametrize("name", OBJECTS)
-def test_docstring_is_complete_and_parsable(name):
-    item = OBJECTS[name]
-    # Not inherited: a subclass without a docstring of its own would show its parent's.
-    docstring = item.__doc__
-    assert docstring
-    assert not re.search(r"\{\w*shared\w*\}", docstring)  # filled in by skcnn._docstrings
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a section of unknown name
-        parsed = NumpyDocString(inspect.cleandoc(docstring))
-    assert " ".join(parsed["Summary"]).endswith(".")
+def test_docstrings_are_complete_and_parsable():
+    for name, item in OBJECTS.items():
+        # Not inherited: a subclass without a docstring of its own would show its parent's.
+        docstring = item.__doc__
+        assert docstring, name
+        # Filled in by skcnn._docstrings.
+        assert not re.search(r"\{\w*shared\w*\}", docstring), name
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a section of unknown name
+            parsed = NumpyDocString(inspect.cleandoc(docstring))
+        assert " ".join(parsed["Summary"]).endswith("."), name
 
 
 def test_reference_lists_every_public_object_once():
@@ -91,48 +91,40 @@ def test_reference_lists_every_public_object_once():
     assert sorted(listed) == sorted(OBJECTS)
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
-def test_classifier_documents_exactly_its_parameters(name):
-    cls = CLASSIFIERS[name]
-    documented = _documented(cls.__doc__)
-    assert len(set(documented)) == len(documented)
-    assert set(documented) == set(cls().get_params())
+def test_classifiers_document_exactly_their_parameters():
+    for name, cls in CLASSIFIERS.items():
+        documented = _documented(cls.__doc__)
+        assert sorted(documented) == sorted(cls().get_params()), name
 
 
-@pytest.mark.parametrize("name", [name for name in CLASSES if name not in CLASSIFIERS])
-def test_class_documents_exactly_its_parameters(name):
-    cls = CLASSES[name]
-    if issubclass(cls, BaseException):
-        assert _documented(cls.__doc__) == []
-        return
-    entries = _documented(cls.__doc__)
-    if "Attributes" in cls.__doc__ and not entries:
-        # A record, made by skcnn and not by its users: its fields are its attributes.
-        shown = [name for name in _of_signature(cls) if not name.startswith("_")]
-        shown += [name for name, value in vars(cls).items() if isinstance(value, property)]
-        assert _documented(cls.__doc__, "Attributes") == shown
-        return
-    assert entries == _of_signature(cls)
+def test_classes_document_exactly_their_parameters():
+    for class_name in CLASSES.keys() - CLASSIFIERS.keys():
+        cls = CLASSES[class_name]
+        entries = _documented(cls.__doc__)
+        if issubclass(cls, BaseException):
+            assert entries == [], class_name
+        elif "Attributes" in cls.__doc__ and not entries:
+            # A record, made by skcnn and not by its users: its fields are its attributes.
+            shown = [name for name in _of_signature(cls) if not name.startswith("_")]
+            shown += [name for name, value in vars(cls).items() if isinstance(value, property)]
+            assert _documented(cls.__doc__, "Attributes") == shown, class_name
+        else:
+            assert entries == _of_signature(cls), class_name
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *METHODS])
-def test_function_documents_exactly_its_parameters(name):
-    function = {**FUNCTIONS, **METHODS}[name]
-    assert _documented(function.__doc__) == _of_signature(function)
+def test_functions_document_exactly_their_parameters_and_what_they_return():
+    for name, function in {**FUNCTIONS, **METHODS}.items():
+        assert _documented(function.__doc__) == _of_signature(function), name
+        returned = FunctionDoc(function)["Returns"]
+        nothing = inspect.signature(function).return_annotation == "None"
+        assert bool(returned) != nothing, name
+        assert all(value.type for value in returned), name
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS, *METHODS])
-def test_function_documents_what_it_returns(name):
-    function = {**FUNCTIONS, **METHODS}[name]
-    returned = FunctionDoc(function)["Returns"]
-    assert bool(returned) != (inspect.signature(function).return_annotation == "None")
-    assert all(value.type for value in returned)
-
-
-@pytest.mark.parametrize("name", CLASSIFIERS)
-@pytest.mark.parametrize("section", ["Attributes", "Examples", "See Also"])
-def test_classifier_has_section(name, section):
-    assert NumpyDocString(inspect.cleandoc(CLASSIFIERS[name].__doc__))[section]
+def test_classifiers_have_all_sections():
+    for name, cls in CLASSIFIERS.items():
+        for section in ("Attributes", "Examples", "See Also"):
+            assert NumpyDocString(inspect.cleandoc(cls.__doc__))[section], (name, section)
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.rst")), ids=lambda page: page.name)

@@ -35,6 +35,8 @@ from skcnn.training.preprocessing import Preprocessing
 from skcnn.training.reproducibility import generator_states
 from skcnn.training.residency import make_resident
 
+pytestmark = pytest.mark.trains
+
 CPU = torch.device("cpu")
 DEVICES = [CPU] + [torch.device("cuda")] * torch.cuda.is_available()
 CONTIGUOUS = Arithmetic("float32", "contiguous")

@@ -19,6 +19,8 @@ from skcnn import CNNClassifier, LeNetClassifier
 from skcnn.exceptions import AmbiguousImageShapeWarning
 from skcnn.training.devices import cpu_threads
 
+pytestmark = pytest.mark.trains
+
 # The same examples in every run, that a failure is one of a change and not of the day;
 # tests/stress/any_input.py tries others, and many more.
 FEW = settings(

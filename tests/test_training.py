@@ -44,6 +44,8 @@ from skcnn.training.preprocessing import Preprocessing
 from skcnn.training.reproducibility import seeded_generators
 from skcnn.training.splitting import canonical_rows, hold_out
 
+pytestmark = pytest.mark.trains
+
 CPU = torch.device("cpu")
 
 
