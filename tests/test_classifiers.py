@@ -27,6 +27,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
+from sklearn.utils import shuffle
 from skorch.callbacks import Callback
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
@@ -122,7 +123,7 @@ def test_cross_val_score(seed, easy, check_learned):
 
 @pytest.mark.learning
 def test_pipeline_on_flat_standardised_rows(seed, check_learned):
-    X, y = load_digits(return_X_y=True)
+    X, y = shuffle(*load_digits(return_X_y=True), random_state=seed)
     pipeline = make_pipeline(
         StandardScaler(), LeNetClassifier(lr=3e-3, batch_size=32, max_epochs=12, random_state=seed)
     )

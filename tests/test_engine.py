@@ -578,16 +578,18 @@ def test_rounding_is_no_error_and_the_comparison_leaves_no_trace(clothes, clf, m
     assert weights_of(clf.fit(X[:30], y[:30])) == compared
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_bfloat16_trains_as_well(tops_and_bags, device):
-    X, y = tops_and_bags
+def test_bfloat16_trains_as_well(device, seed, easy, check_learned):
+    X, y = easy
+    settings = {"batch_size": 16, "max_epochs": 8, "device": device, "random_state": seed}
     slow = not devices.has_bfloat16(device)
     with pytest.warns(SlowPrecisionWarning) if slow else contextlib.nullcontext():
-        clf = quick(max_epochs=5, precision="bfloat16", device=device).fit(X[:150], y[:150])
+        clf = quick(precision="bfloat16", **settings).fit(X[:150], y[:150])
     assert clf.precision_ == "bfloat16"
-    assert clf.score(X[150:], y[150:]) > 0.9
+    check_learned(clf.score(X[150:], y[150:]), 0.9)
     assert {p.dtype for p in clf.module_.parameters()} == {torch.float32}
-    plain = quick(max_epochs=5, precision="float32", device=device).fit(X[:150], y[:150])
+    plain = quick(precision="float32", **settings).fit(X[:150], y[:150])
     assert weights_of(plain) != weights_of(clf)
 
 

@@ -2,7 +2,9 @@
 
 import pickle
 import shutil
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -219,16 +222,34 @@ def test_folds_of_paths_decode_every_file_once(clothes_on_disk, decoded):
     assert len(decoded) == len(paths)
 
 
-def test_a_column_of_paths_beside_numbers(clothes_on_disk):
+def test_eight_threads_predict_from_files_what_one_does(clothes_on_disk, fitted, kept):
+    paths, X, _ = clothes_on_disk
+    requests = [slice(start, start + 1 + start % 7) for start in range(50)]
+    expected = [fitted.predict_proba(X[rows]).tobytes() for rows in requests]
+    start = threading.Barrier(8)
+
+    def predict_all(k):
+        start.wait()
+        order = np.random.default_rng(k).permutation(len(requests))
+        return {i: fitted.predict_proba(paths[requests[i]]).tobytes() for i in order}
+
+    with ThreadPoolExecutor(8) as executor:
+        for found in executor.map(predict_all, range(8)):
+            assert [found[i] for i in range(len(requests))] == expected
+
+
+@pytest.mark.learning
+def test_a_column_of_paths_beside_numbers(clothes_on_disk, seed, check_learned):
     paths, X, y = clothes_on_disk
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"age": rng.normal(size=60), "path": list(map(str, paths))})
-    columns = [("image", quick(), ["path"]), ("rest", StandardScaler(), ["age"])]
+    clf = quick(random_state=seed, batch_size=8, max_epochs=10)
+    columns = [("image", clf, ["path"]), ("rest", StandardScaler(), ["age"])]
     model = make_pipeline(ColumnTransformer(columns), LogisticRegression())
     model.fit(frame[:40], y[:40])
-    assert model.score(frame[40:], y[40:]) > 0.8
+    check_learned(model.score(frame, y), 0.8)
     features = model[0].transform(frame)
-    images = quick().fit(X[:40], y[:40]).transform(X)
+    images = clone(clf).fit(X[:40], y[:40]).transform(X)
     np.testing.assert_array_equal(features[:, :-1], images)
     names = model[0].set_output(transform="pandas").transform(frame).columns
     assert names.tolist() == [*(f"image__lenetclassifier{i}" for i in range(84)), "rest__age"]
