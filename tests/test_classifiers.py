@@ -125,7 +125,7 @@ def test_cross_val_score(seed, easy, check_learned):
 def test_pipeline_on_flat_standardised_rows(seed, check_learned):
     X, y = shuffle(*load_digits(return_X_y=True), random_state=seed)
     pipeline = make_pipeline(
-        StandardScaler(), LeNetClassifier(lr=3e-3, batch_size=32, max_epochs=12, random_state=seed)
+        StandardScaler(), LeNetClassifier(lr=3e-3, batch_size=32, max_epochs=6, random_state=seed)
     )
     pipeline.fit(X[:1200], y[:1200])
     assert pipeline[-1].image_shape_ == (1, 8, 8)

@@ -2,9 +2,11 @@
 
 import enum
 import functools
+import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -659,50 +661,43 @@ def test_halving_over_epochs_goes_on_where_it_stopped(clothes, tmp_path, epochs)
     assert counts[1] == 2 * sum(n * r for n, r in zip(candidates, grown, strict=True))
 
 
-KILLED_SEARCH = """
-import sys
-import numpy as np
-from sklearn.model_selection import GridSearchCV
-from tests.test_memory import Epochs, lenet
-from skcnn.datasets import load_fashion_mnist_mini
-
 class Dies(Epochs):
+    """Kills the process at the end of an epoch, which it has noted."""
+
     def on_epoch_end(self, net, **kwargs):
         super().on_epoch_end(net, **kwargs)
         if self.n == self.fails_at:
-            import os, signal
             os.kill(os.getpid(), signal.SIGKILL)
 
-if __name__ == "__main__":
-    folder, at = sys.argv[1:]
-    X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
-    callbacks = [Dies(folder + "/epochs", int(at))]
-    clf = lenet(max_epochs=2, memory=folder + "/memory", callbacks=callbacks)
-    search = GridSearchCV(clf, {"lr": [1e-3, 5e-3]}, cv=2, refit=False).fit(X[:200], y[:200])
-    print(*[search.cv_results_[f"split{i}_test_score"].tolist() for i in range(2)])
-"""
+
+def search_in(folder, at, X, y):
+    clf = lenet(max_epochs=2, memory=folder / "memory", callbacks=[Dies(folder / "epochs", at)])
+    search = GridSearchCV(clf, {"lr": [1e-3, 5e-3]}, cv=2, refit=False).fit(X, y)
+    scores = [search.cv_results_[f"split{i}_test_score"].tolist() for i in range(2)]
+    (folder / "scores").write_text(repr(scores))
 
 
-def test_a_search_that_is_killed_loses_no_more_than_an_epoch_each_time(tmp_path):
-    (tmp_path / "search.py").write_text(KILLED_SEARCH)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a fork stands for a process to kill")
+def test_a_search_that_is_killed_loses_no_more_than_an_epoch_each_time(clothes, tmp_path):
+    X, y = (values[:200] for values in clothes)
 
     def run(name, at):
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        return subprocess.run(
-            [sys.executable, str(tmp_path / "search.py"), str(folder), str(at)],
-            capture_output=True,
-            text=True,
-            env=ENVIRONMENT,
+        process = multiprocessing.get_context("fork").Process(
+            target=search_in, args=(folder, at, X, y)
         )
+        process.start()
+        process.join()
+        return process.exitcode
 
-    undisturbed = run("undisturbed", -1)
-    assert undisturbed.returncode == 0, undisturbed.stderr
+    assert run("undisturbed", None) == 0
     assert Epochs(tmp_path / "undisturbed" / "epochs").n == 8
     kills = (2, 5, 6)  # after that many epochs, before the last of them is kept
-    assert [run("killed", at).returncode for at in kills] == [-9] * len(kills)
-    finished = run("killed", -1)
-    assert finished.stdout == undisturbed.stdout
+    assert [run("killed", at) for at in kills] == [-signal.SIGKILL] * len(kills)
+    assert run("killed", None) == 0
+    scores = [(tmp_path / name / "scores").read_text() for name in ("undisturbed", "killed")]
+    assert scores[0] == scores[1]
     assert Epochs(tmp_path / "killed" / "epochs").n == 8 + len(kills)
 
 
