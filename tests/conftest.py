@@ -31,7 +31,9 @@ def pytest_collection_modifyitems(items):
     """Let one worker run the tests of a file that share a fixture, which is then built once."""
     for item in items:
         fixtures = getattr(item, "_fixtureinfo", None)
-        if fixtures is not None and any(
+        if fixtures is None or item.get_closest_marker("xdist_group"):
+            continue
+        if any(
             fixture.scope == "module"
             for fixtures_of_name in fixtures.name2fixturedefs.values()
             for fixture in fixtures_of_name

@@ -25,7 +25,17 @@ WRITES = {
 }
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.parametrize(
+    "script",
+    [
+        # The search starts workers, in the worker of pytest where they are started once.
+        pytest.param(script, marks=pytest.mark.xdist_group("workers"))
+        if "grid_search" in script.stem
+        else script
+        for script in SCRIPTS
+    ],
+    ids=[script.stem for script in SCRIPTS],
+)
 def test_example_runs(script, tmp_path):
     run = run_script(script, "--quick", "--output", tmp_path, folder=tmp_path)
     # A run of seconds may leave a class without a prediction, which scikit-learn warns of.

@@ -17,6 +17,8 @@ from skorch.callbacks import Callback
 from skcnn import LeNetClassifier
 from skcnn.training.devices import resolve_device, worker_number
 
+pytestmark = pytest.mark.xdist_group("workers")  # which are started once
+
 ROOT = Path(__file__).parents[1]
 
 

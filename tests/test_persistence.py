@@ -113,7 +113,7 @@ def same_bytes(a, b, X):
 # Saved and loaded --------------------------------------------------------------------------------
 
 SMALL = {
-    "alexnet": AlexNetClassifier(**TRAINING, variant="small"),
+    "alexnet": AlexNetClassifier(**TRAINING, width_ratio=16),
     "cnn": CNNClassifier(**TRAINING, module="squeezenet1_1", image_size=32),
     "googlenet": GoogLeNetClassifier(**TRAINING, width_ratio=16),
     "inception": InceptionV3Classifier(**TRAINING, width_ratio=16),

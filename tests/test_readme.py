@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from helpers.programs import run_code
 
 README = Path(__file__).parents[1] / "README.md"
 
 
+@pytest.mark.xdist_group("workers")  # which are started once
 def test_the_code_in_the_readme_runs(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
     assert len(blocks) == 1
