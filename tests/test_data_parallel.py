@@ -142,7 +142,10 @@ FITS = {
     ),
     "batch normalisation": (lenet(norm="batch"), fit_plain),
     "average of running statistics": (lenet(norm="batch", ema=0.9, **ALL), fit_plain),
-    "random pixels": (lenet(augment="strong", mixing="mixup", **ALL), fit_plain),
+    "random pixels": (
+        lenet(augment="strong", mixing="mixup", class_weight="balanced", **ALL),
+        fit_weighted,
+    ),
     "outputs that are not trained": (
         CNNClassifier(module=Auxiliary, weight_decay=0.1, max_epochs=3, random_state=0, **ALL),
         fit_plain,

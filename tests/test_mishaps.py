@@ -303,7 +303,7 @@ class NarrowBackward(nn.Module):
     [
         {},
         {"class_weight": "balanced", "label_smoothing": 0.1},
-        {"mixing": "mixup", "augment": "strong"},
+        {"mixing": "mixup", "augment": "strong", "class_weight": "balanced"},
         {"max_grad_norm": 0.1},
     ],
     ids=str,
