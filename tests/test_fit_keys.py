@@ -28,10 +28,10 @@ FILES = {
         from dataclasses import dataclass
         from torch import nn
         import torch.nn.functional as F
-        import helpers
+        import netparts
         import package.inner
         from blocks import *
-        from helpers import Base, Meta, scaled as rescaled, traced
+        from netparts import Base, Meta, scaled as rescaled, traced
         from locks import locked
 
         LOG = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ FILES = {
         shifted = outer(0.125)
 
         def late(x):
-            from helpers import late_factor
+            from netparts import late_factor
             from package import inner
             import later
             return x * late_factor * inner.POWER + later.AMOUNT
@@ -98,7 +98,7 @@ FILES = {
                 LOG.debug("forward")
                 x = KINDS["relu"]()(x) + Mode.FAST.value + SETTINGS.bias + len(ODD)
                 x = again(rescaled(x)) + cached(1) + shifted(late(x)) + exported(x)
-                x = helpers.nearby(x) + getattr(helpers, "by_" + "name")(x) + F.relu(x)
+                x = netparts.nearby(x) + getattr(netparts, "by_" + "name")(x) + F.relu(x)
                 return self.decorated(x) + package.inner.power(x) + self.layer(x)
 
             @traced(times=2)
@@ -111,7 +111,7 @@ FILES = {
             class Nested:
                 rate = 0.6
     """,
-    "helpers.py": """
+    "netparts.py": """
         import functools
         from torch import nn
         import second
@@ -182,12 +182,12 @@ EDITS = {
     "attribute": ("network.py", "_share = 0.3", "_share = 0.4"),
     "nested class": ("network.py", "rate = 0.6", "rate = 0.7"),
     "nested function": ("network.py", "x + WIDTH", "x - WIDTH"),
-    "base class": ("helpers.py", "31", "32"),
-    "metaclass": ("helpers.py", "37", "38"),
-    "decorator": ("helpers.py", "41", "42"),
-    "attribute of a module": ("helpers.py", "43", "44"),
-    "attribute by a name that is made": ("helpers.py", "47", "48"),
-    "import in a function": ("helpers.py", "53", "54"),
+    "base class": ("netparts.py", "31", "32"),
+    "metaclass": ("netparts.py", "37", "38"),
+    "decorator": ("netparts.py", "41", "42"),
+    "attribute of a module": ("netparts.py", "43", "44"),
+    "attribute by a name that is made": ("netparts.py", "47", "48"),
+    "import in a function": ("netparts.py", "53", "54"),
     "second module": ("second.py", "59", "60"),
     "what cannot be pickled": ("locks.py", "RLock()", "BoundedSemaphore(3)"),
     "its argument": ("locks.py", "RLock()", "BoundedSemaphore(4)"),
@@ -215,10 +215,14 @@ def write_files(folder, edit=()):
         (folder / name).write_text(source)
 
 
-def imported(folder, name="network"):
-    """Import a module anew, with all that it imports."""
+def forget():
     for module in [m for m in sys.modules if m.split(".")[0] in MODULES]:
         del sys.modules[module]
+
+
+def imported(folder, name="network"):
+    """Import a module anew, with all that it imports."""
+    forget()
     importlib.invalidate_caches()
     sys.path.insert(0, str(folder))  # where it stays: functions may import as well
     return importlib.import_module(name)
@@ -235,7 +239,14 @@ def keys_of(folders):
 KEYS_OF = "from test_fit_keys import *; print(*keys_of(sys.argv[1:]))"
 
 
-def keys_elsewhere(folders, hash_seed):
+@pytest.fixture
+def forgotten():
+    """Forget the modules that a test imports."""
+    yield
+    forget()
+
+
+def keys_elsewhere(folders):
     run = subprocess.run(
         [sys.executable, "-c", KEYS_OF, *map(str, folders)],
         capture_output=True,
@@ -245,23 +256,27 @@ def keys_elsewhere(folders, hash_seed):
         env={
             **os.environ,
             "PYTHONPATH": str(Path(__file__).parents[1]),
-            "PYTHONHASHSEED": hash_seed,
+            "PYTHONHASHSEED": "1",  # here it is drawn at random
         },
     )
     return run.stdout.split()
 
 
-def test_every_edit_of_code_that_a_class_uses_gives_another_key_and_none_the_same(tmp_path):
+def test_every_edit_of_code_that_a_class_uses_gives_another_key_and_none_the_same(
+    tmp_path, forgotten
+):
     folders = {name: tmp_path / name for name in (*UNEDITED, *EDITS)}
     for name, folder in folders.items():
         write_files(folder, {**UNEDITED, **EDITS}[name])
-    keys = dict(zip(folders, keys_elsewhere(folders.values(), "1"), strict=True))
-    assert list(keys.values()) == list(reversed(keys_elsewhere(reversed(folders.values()), "2")))
+    # In another process, with other hashes, and in another order.
+    elsewhere = keys_elsewhere(reversed(folders.values()))
+    keys = dict(zip(folders, keys_of(folders.values()), strict=True))
+    assert list(keys.values()) == list(reversed(elsewhere))
     assert len({keys[name] for name in UNEDITED}) == 1
     assert len({keys[name] for name in EDITS} | {keys["as it is"]}) == len(EDITS) + 1
 
 
-def test_what_is_set_at_run_time_counts(tmp_path, monkeypatch):
+def test_what_is_set_at_run_time_counts(tmp_path, forgotten, monkeypatch):
     write_files(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     network = imported(tmp_path)
@@ -294,31 +309,37 @@ UNUSED = {unused}
 
 def test_code_without_a_file_counts_as_well():
     keys = {}
-    for width, unused in ((1, 0), (2, 0), (1, 1)):
-        namespace = {"__name__": "__main__"}  # as in a notebook
+    # As in a notebook, and as multiprocessing imports a script.
+    for name, width, unused in (
+        ("__main__", 1, 0),
+        ("__main__", 1, 1),
+        ("__mp_main__", 1, 0),
+        ("__main__", 2, 0),
+    ):
+        namespace = {"__name__": name}
         exec(CELL.format(width=width, unused=unused), namespace)
-        keys[width, unused] = fingerprint(namespace["Net"])
-    assert keys[1, 0] == keys[1, 1] != keys[2, 0]
+        keys[name, width, unused] = fingerprint(namespace["Net"])
+    *same, other = keys.values()
+    assert len(set(same)) == 1
+    assert other not in same
 
 
 SCRIPT = """
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-import joblib
+from joblib.externals import loky
 from skcnn.memory import fingerprint
 WIDTH = 3
 def helper(x): return x * WIDTH
 class Net:
     def forward(self, x): return helper(x)
 if __name__ == "__main__":
-    keys = [fingerprint(Net), *joblib.Parallel(2)([joblib.delayed(fingerprint)(Net)] * 2)]
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+    keys = [fingerprint(Net)]
+    with loky.ProcessPoolExecutor(1) as pool:
         keys.append(pool.submit(fingerprint, Net).result())
     print(len(set(keys)))
 """
 
 
-def test_the_classes_of_a_script_have_the_same_key_in_workers(tmp_path):
+def test_the_classes_of_a_script_have_the_same_key_in_a_worker(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     run = subprocess.run(
         [sys.executable, str(tmp_path / "script.py")],
@@ -599,9 +620,9 @@ def test_what_is_irrelevant_may_change_before_a_kept_fit_comes_back(tmp_path, co
     for keeper in ("memory", "checkpoint_dir"):
         counted.clear()
         settings = {"module": Wide, keeper: tmp_path / keeper}
-        plain = tiny(counted, **settings).fit(X, y)
-        other = tiny(counted, tta=True, features_layer="0", lr=np.float64(1e-3), **settings)
-        other.fit(X, y)
+        plain = tiny(counted, batch_size=np.int64(16), **settings).fit(X, y)
+        numbers = {"lr": np.float64(1e-3), "max_epochs": np.int64(1), "patience": np.int8(6)}
+        other = tiny(counted, tta=True, features_layer="0", **numbers, **settings).fit(X, y)
         assert len(counted) == 1
         assert other.transform(X).shape == (40, 36)
         expected = plain.set_params(tta=True).predict_proba(X)
