@@ -73,6 +73,14 @@ class Seen(Callback):
             self.random.append(torch.rand(1).item())
 
 
+class StopsOne(Callback):
+    """Asks for the end of the fit, in the second process alone."""
+
+    def on_batch_end(self, net, training, **kwargs):
+        if os.environ.get("RANK") == "1" and len(net.history) == 2 and training:
+            raise KeyboardInterrupt
+
+
 def sample_weights(n):
     return np.random.default_rng(0).uniform(0.1, 3, n)
 
@@ -152,6 +160,7 @@ FITS = {
     ),
     "no seed": (lenet(random_state=None, max_epochs=1), fit_unseeded),
     "table": (lenet(verbose=2, max_epochs=2), fit_plain),
+    "stopped by a callback": (lenet(callbacks=[StopsOne()], **ALL), fit_plain),
     "progress bar": (lenet(verbose=1, max_epochs=2), fit_plain),
 }
 
@@ -343,6 +352,10 @@ def test_processes_share_the_images_of_each_batch(processes):
     assert first.epochs[0] != first.epochs[1]
     # Each has numbers of its own for dropout and the like, which change no order.
     assert not set(first.random) & set(second.random)
+
+
+def test_a_callback_of_one_process_ends_the_fit_in_all_after_the_epoch(processes):
+    assert [r["clf"].n_epochs_ for r in results_of(processes, "stopped by a callback")] == [2, 2]
 
 
 def test_a_schedule_has_as_many_steps_as_there_are(processes):

@@ -597,6 +597,25 @@ def test_equal_values_of_a_parameter_have_one_key(tmp_path, name):
     assert len(keys) == 1
 
 
+@pytest.mark.parametrize(
+    ("switch", "changed", "given"),
+    [
+        ({"optimizer": "adamw"}, {"momentum": 0.1}, ()),
+        ({"early_stopping": False}, {"patience": 2}, ()),
+        ({"early_stopping": False}, {"validation_fraction": 0.3}, ()),
+        ({}, {"validation_fraction": 0.3}, ("X_val", "y_val")),
+    ],
+    ids=str,
+)
+def test_what_another_parameter_switches_off_does_not_count(tmp_path, switch, changed, given):
+    X, y = images()
+    validation = dict(zip(given, (X[:10], y[:10]), strict=False))
+    fits = [tiny(memory=tmp_path, **switch), tiny(memory=tmp_path, **switch, **changed)]
+    assert key_of(fits[0], X, y, **validation) == key_of(fits[1], X, y, **validation)
+    first, second = (fit.set_params(memory=None).fit(X, y, **validation) for fit in fits)
+    assert first.predict_proba(X).tobytes() == second.predict_proba(X).tobytes()
+
+
 def test_numbers_that_differ_are_different_parts():
     values = [1, 2, 1.5, np.float32(0.1), 0.1, "1", None, float("inf"), float("nan"), [1], {1: 1}]
     assert len({Part.of(value).fingerprint for value in values}) == len(values)

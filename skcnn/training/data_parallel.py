@@ -227,6 +227,11 @@ class DataParallelNet(AccelerateMixin, ImageClassifierNet):
         self.accelerator.backward(loss)
         return loss
 
+    def _ends(self) -> bool:
+        stop = torch.tensor(float(self.stop_), device=self.device)
+        self.stop_ = self.accelerator.reduce(stop, "sum").item() > 0
+        return self.stop_
+
     def _of_all(self, losses: Tensor) -> Tensor:
         return self.accelerator.reduce(losses, "mean")
 

@@ -254,7 +254,7 @@ class ImageClassifierNet(NeuralNetClassifier):
                 if average is not None and epoch > 0:
                     average.swap()  # back to what trains
                 self.notify("on_epoch_begin", **datasets)
-                if self.stop_:
+                if self._ends():
                     self.history.pop()
                     if average is not None:
                         average.swap()
@@ -271,7 +271,7 @@ class ImageClassifierNet(NeuralNetClassifier):
                 self.notify("on_epoch_end", **datasets)
                 if journal is not None and not self._is_cut_short:
                     journal.write(get_state(self, average))
-                if self.stop_:
+                if self._ends():
                     break
                 if epoch + 1 < n_epochs:
                     good.keep(self)
@@ -356,11 +356,15 @@ class ImageClassifierNet(NeuralNetClassifier):
             record[f"{prefix}_batch_size"] = getattr(batch, "n_rows", len(batch[1]))
             losses.add(step["loss"], record, lr)
             self.notify("on_batch_end", batch=batch, training=training, **step)
-            if training and self.stop_:
+            if training and self.stop_ and self._share == (0, 1):
                 break
         mean = losses.mean()
         self.history.record(f"{prefix}_batch_count", len(losses.records))
         record_with_best(self.history, f"{prefix}_loss", mean, lower_is_better=True)
+
+    def _ends(self) -> bool:
+        """Whether a callback, in any process, asked for the end."""
+        return self.stop_
 
     def _of_all(self, losses: Tensor) -> Tensor:
         """Losses of the batches of an epoch, of which this process may have had its share."""
