@@ -16,6 +16,7 @@ from skorch.callbacks import Callback, Checkpoint, EpochScoring
 from skorch.helper import predefined_split
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ReduceLROnPlateau, StepLR
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from skcnn import LeNetClassifier
@@ -319,14 +320,93 @@ def test_a_crop_is_taken_before_images_lose_detail_and_others_follow_in_turn():
     assert resolve_augmentation(["mirror"]) == (None, random_mirror)
 
 
-def test_transforms_of_torchvision_change_every_image_by_its_own():
-    _, augment = resolve_augmentation(v2.Compose([v2.RandomHorizontalFlip()]))
-    assert isinstance(augment, EachImage)
+FLIP = v2.RandomHorizontalFlip()
+
+
+class Flips:
+    """What users write: an object that holds a transform, or whose code makes one."""
+
+    def __init__(self, *held):
+        self.held = held
+
+    def __call__(self, x):
+        for change in self.held:
+            x = change(x)
+        return x
+
+
+class MakesOne(Flips):
+    def __call__(self, x):
+        return v2.RandomHorizontalFlip()(x)
+
+
+class FlipModule(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.steps = nn.ModuleList([nn.Identity(), FLIP])
+
+    def forward(self, x):
+        return self.steps[1](self.steps[0](x))
+
+
+def flip(x):
+    return FLIP(x)
+
+
+def make_closure(change):
+    return lambda x: change(x)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        FLIP,
+        v2.Compose([FLIP]),
+        v2.RandomApply([FLIP], p=1.0),
+        v1.RandomHorizontalFlip(),
+        v1.Compose([v1.RandomHorizontalFlip()]),
+        nn.Sequential(FLIP),
+        nn.Sequential(nn.Identity(), nn.Sequential(FLIP)),
+        FlipModule(),
+        [torch.abs, FLIP],
+        [torch.abs, nn.Sequential(FLIP)],
+        (torch.abs, lambda x: FLIP(x)),
+        lambda x: FLIP(x),
+        lambda x, change=FLIP: change(x),
+        lambda x: v2.RandomHorizontalFlip()(x),
+        lambda x: flip(x),
+        flip,
+        make_closure(FLIP),
+        make_closure(nn.Sequential(FLIP)),
+        make_closure(make_closure(FLIP)),
+        partial(lambda change, x: change(x), FLIP),
+        Flips(torch.abs, FLIP),
+        Flips(Flips(nn.Sequential(FLIP))),
+        Flips(FLIP).__call__,
+        MakesOne(),
+    ],
+)
+def test_transforms_of_torchvision_change_every_image_by_its_own(augment):
+    _, augment = resolve_augmentation(augment)
     torch.manual_seed(0)
     X = torch.rand(1, 1, 3, 5).expand(100, -1, -1, -1)
-    assert 30 < (augment(X) == X).all((1, 2, 3)).sum() < 70
-    assert resolve_augmentation(torch.sin) == (None, torch.sin)
-    with pytest.raises(ValueError, match="'augment' parameter must return"):
+    changed = augment(X)
+    assert changed.shape == X.shape
+    assert 30 < (changed == X).all((1, 2, 3)).sum() < 70
+
+
+def test_other_callables_are_given_whole_batches():
+    def shuffle(x):
+        return x[torch.randperm(len(x))]
+
+    for augment in (torch.sin, shuffle, lambda x: torch.roll(x, 1, dims=-1), Flips(shuffle)):
+        assert resolve_augmentation(augment) == (None, augment)
+    module = nn.Sequential(nn.Identity())
+    assert resolve_augmentation(module) == (None, module.__call__)
+
+
+def test_an_augmentation_that_changes_the_shape_is_an_error():
+    with pytest.raises(ValueError, match="'augment'"):
         Preprocessing((4, 4))(torch.rand(2, 1, 4, 4), augment=EachImage(v2.CenterCrop(2)))
 
 
@@ -751,6 +831,50 @@ def test_one_cycle_rises_and_falls_within_the_batches():
     assert rates[-1] < 0.001
     assert (np.diff(rates[: peak + 1]) > 0).all()
     assert (np.diff(rates[peak:]) < 0).all()
+
+
+OPTIMIZERS = [
+    optimizer
+    for optimizer in vars(torch.optim).values()
+    if isinstance(optimizer, type) and optimizer is not torch.optim.Optimizer
+]
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", None, partial(StepLR, step_size=2)])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", *OPTIMIZERS])
+def test_every_optimizer_of_torch_trains_or_is_refused_by_name(tops_and_bags, optimizer, schedule):
+    X, y = tops_and_bags
+    clf = LeNetClassifier(
+        optimizer=optimizer, lr_schedule=schedule, max_epochs=2, batch_size=60, random_state=0
+    )
+    if getattr(optimizer, "__name__", None) in ("LBFGS", "SparseAdam", "Muon"):
+        with pytest.raises(ValueError, match=f"'optimizer'.*{optimizer.__name__}"):
+            clf.fit(X, y)
+        return
+    clf.fit(X, y)
+    assert len(clf.history_) == 2
+    start = LeNetClassifier(max_epochs=1, lr=1e-30, random_state=0).fit(X, y)
+    assert any(
+        not torch.equal(p, q)
+        for p, q in zip(clf.module_.parameters(), start.module_.parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
+def test_one_cycle_leaves_momentum_alone(tops_and_bags, momentum):
+    class Momenta(Callback):
+        def on_batch_begin(self, net, training, **kwargs):
+            momenta.add(net.optimizer_.param_groups[0]["momentum"])
+
+    momenta = set()
+    LeNetClassifier(
+        optimizer="sgd",
+        momentum=momentum,
+        lr_schedule="one_cycle",
+        max_epochs=2,
+        callbacks=[Momenta()],
+    ).fit(*tops_and_bags)
+    assert momenta == {momentum}
 
 
 def test_plain_skorch_nets_stop_early_and_restore_the_best_epoch():

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 Change = Callable[[Tensor], Tensor]
+
+# Packages whose code is known to use no transform of torchvision's.
+_LIBRARIES = {"builtins", "numpy", "scipy", "skcnn", "torch", "torchvision"}
 
 _MOST_DEGREES = 15  # of rotation, either way
 # Of a resized crop, as GoogLeNet was trained (Szegedy et al. 2015): the share of the image, and
@@ -138,16 +145,25 @@ def strong(x: Tensor) -> Tensor:
 
 
 class EachImage:
-    """Apply a transform of torchvision to one image at a time.
+    """Apply a transform to one image at a time.
 
-    On a whole batch, it would draw its random numbers once and change all images alike.
+    On a whole batch, torchvision's draw their random numbers once, and change all images alike.
+
+    Parameters
+    ----------
+    transform : callable
+    of_batch : bool, default=False
+        Give it batches of one image, instead of images.
     """
 
-    def __init__(self, transform: Change):
+    def __init__(self, transform: Change, of_batch: bool = False):
         self.transform = transform
+        self.of_batch = of_batch
 
     def __call__(self, x: Tensor) -> Tensor:
         """Transform each image of a batch (n, C, H, W)."""
+        if self.of_batch:
+            return torch.cat([self.transform(image) for image in x.split(1)])
         return torch.stack([self.transform(image) for image in x])
 
 
@@ -190,10 +206,51 @@ def resolve_augmentation(
 def _resolve_one(augment: str | Change) -> Change:
     if isinstance(augment, str):
         return AUGMENTATIONS[augment]
-    of_torchvision = any(
-        base.__module__.startswith("torchvision.transforms") for base in type(augment).__mro__
-    )
-    if of_torchvision:
+    if _is_torchvision(augment):
         return EachImage(augment)
     # Only the call is given on: skorch would take a module for one of its own.
-    return augment.__call__ if isinstance(augment, nn.Module) else augment
+    call = augment.__call__ if isinstance(augment, nn.Module) else augment
+    return EachImage(call, of_batch=True) if _uses_torchvision(augment, set()) else call
+
+
+def _is_torchvision(value: Any) -> bool:
+    kind = value if isinstance(value, type) else type(value)
+    return any(base.__module__.startswith("torchvision.transforms") for base in kind.__mro__)
+
+
+def _uses_torchvision(value: Any, seen: set[int]) -> bool:
+    """Whether a transform of torchvision's is in a value, or among what a function refers to."""
+    if id(value) in seen:
+        return False
+    seen.add(id(value))
+    return _is_torchvision(value) or any(_uses_torchvision(part, seen) for part in _parts(value))
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """List what an object holds, and what its code refers to, unless that is a library's."""
+    if isinstance(value, Mapping):
+        return value.values()
+    if isinstance(value, list | tuple | set):
+        return value
+    if isinstance(value, types.MethodType):
+        return [value.__self__, value.__func__]
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if isinstance(value, types.FunctionType):
+        return [] if _is_library(value) else _references(value)
+    held = vars(value).values() if hasattr(value, "__dict__") else ()
+    kind = value if isinstance(value, type) else type(value)
+    if _is_library(kind):
+        return [] if isinstance(value, type | types.ModuleType) else held
+    return [*held, *(code for base in kind.__mro__ for code in vars(base).values())]
+
+
+def _references(function: types.FunctionType) -> list[Any]:
+    used = inspect.getclosurevars(function)
+    values = [*used.nonlocals.values(), *used.globals.values(), function.__defaults__]
+    modules = [value for value in values if isinstance(value, types.ModuleType)]
+    return values + [getattr(module, name, None) for module in modules for name in used.unbound]
+
+
+def _is_library(code: type | types.FunctionType) -> bool:
+    return (code.__module__ or "").partition(".")[0] in _LIBRARIES

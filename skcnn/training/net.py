@@ -144,6 +144,16 @@ class ImageClassifierNet(NeuralNetClassifier):
             callbacks.append(("print_log", PrintLog()))
         return callbacks
 
+    def initialize_optimizer(self, *args: Any, **kwargs: Any) -> ImageClassifierNet:
+        """Make the optimizer; say so where it does not take the network's parameters."""
+        try:
+            return super().initialize_optimizer(*args, **kwargs)
+        except ValueError as error:
+            raise ValueError(
+                "The 'optimizer' parameter must be one for all parameters of the network; got "
+                f"{self.optimizer.__name__} instead. It says: {error}"
+            ) from error
+
     def initialize_module(self) -> ImageClassifierNet:
         """Set the module and the preprocessing, both of which skorch then moves to the device."""
         super().initialize_module()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer, SparseAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
 OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
@@ -36,12 +36,23 @@ def optimizer_settings(
         Passed on where the class takes it.
     device : torch.device
         Where the parameters will be.
+
+    Raises
+    ------
+    ValueError
+        If the class must evaluate the loss again in each step, or takes sparse gradients only.
     """
     if isinstance(optimizer, str):
         settings = {"weight_decay": weight_decay, "fused": device.type in _FUSED_DEVICES}
         if optimizer == "sgd":
             settings["momentum"] = momentum
         return OPTIMIZERS[optimizer], settings
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if issubclass(optimizer, SparseAdam) or (closure and closure.default is closure.empty):
+        raise ValueError(
+            "The 'optimizer' parameter must be one that steps once for each batch, by dense "
+            f"gradients; got {optimizer.__name__} instead. Use 'adam', 'adamw' or 'sgd'."
+        )
     takes = inspect.signature(optimizer).parameters
     return optimizer, {"weight_decay": weight_decay} if "weight_decay" in takes else {}
 
