@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.messages import names
 from PIL import Image
 from scipy import sparse
 from sklearn.base import clone
@@ -333,7 +334,7 @@ def test_weights_stand_for_copies(tops_and_bags):
 
 @pytest.mark.parametrize("weights", [{0: -5.0}, {0: 0, 8: 0}, {0: np.nan}, {0: np.inf}], ids=str)
 def test_bad_class_weights(weights, tops_and_bags):
-    with pytest.raises(ValueError, match="'class_weight' parameter .* none negative"):
+    with pytest.raises(ValueError, match="'class_weight'"):
         quick(class_weight=weights).fit(*tops_and_bags)
 
 
@@ -380,7 +381,7 @@ def test_partial_fit_learns_in_pieces(seed, easy, check_learned):
     check_learned(clf.score(X, y), 0.9)
     with pytest.raises(ValueError, match=r"labels that LeNetClassifier knows.* got \[3\] as well"):
         clf.partial_fit(X[:2], [0, 3])
-    with pytest.raises(ValueError, match="'classes' parameter of partial_fit must be that of"):
+    with pytest.raises(ValueError, match="'classes'"):
         clf.partial_fit(X[:2], [0, 8], classes=[0, 3])
     with pytest.raises(ValueError, match="at least 2 classes"):
         quick().partial_fit(X[:2], [0, 0])
@@ -476,49 +477,67 @@ def test_torchvision_by_name(tops_and_bags):
 # What bad input gets ------------------------------------------------------------------------------
 
 BAD_PARAMETERS = [
-    (
-        {"optimizer": "adamm"},
-        r"'optimizer' parameter of LeNetClassifier (?=.*'adam')(?=.*'adamw').*'sgd'",
-    ),
-    ({"optimizer": int}, r"subclass of torch.optim.Optimizer; got <class 'int'>"),
-    ({"lr_schedule": "linear"}, r"'lr_schedule' parameter (?=.*'cosine').*'one_cycle'"),
-    ({"precision": "float16"}, r"'precision' parameter (?=.*'auto')(?=.*'bfloat16').*'float32'"),
-    ({"device": "gpu"}, r"'device' parameter .*'auto', 'cpu', 'cuda'"),
-    ({"augment": "weak"}, r"'augment' parameter .*'standard'"),
-    ({"augment": ["mirror", "weak"]}, r"'augment' parameter .*'standard'.*; got 'weak' in it"),
-    ({"augment": ("mirror", None)}, r"'augment' parameter .*; got None in it"),
-    ({"class_weight": "even"}, r"'class_weight' parameter .*'balanced'"),
-    ({"lr": -0.1}, r"'lr' parameter .* \(0.0, inf\). Got -0.1"),
-    ({"lr": float("nan")}, r"'lr' parameter .*Got nan"),
-    ({"batch_size": 0}, r"'batch_size' parameter .* \[1, inf\). Got 0"),
-    ({"batch_size": 1.5}, r"'batch_size' parameter .*Got 1.5"),
-    ({"max_epochs": 0}, r"'max_epochs' parameter .*Got 0"),
-    ({"patience": 0}, r"'patience' parameter .*Got 0"),
-    ({"validation_fraction": 1.0}, r"'validation_fraction' parameter .*Got 1.0"),
-    ({"momentum": 1.0}, r"'momentum' parameter .*Got 1.0"),
-    ({"label_smoothing": 1}, r"'label_smoothing' parameter .*Got 1"),
-    ({"image_size": 11}, r"'image_size' parameter .* at least 12, .* got 11 instead"),
-    ({"image_shape": (14, 14)}, r"'image_shape' parameter .* \(28, 28\); got \(14, 14\)"),
-    ({"n_threads": 0}, r"'n_threads' parameter .*Got 0"),
-    ({"callbacks": "EpochTimer"}, r"'callbacks' parameter .*Got 'EpochTimer'"),
-    ({"callbacks": [3]}, r"'callbacks' parameter .* got 3 in it"),
-    ({"random_state": "zero"}, r"'random_state' parameter .*Got 'zero'"),
-    ({"padding": 1}, r"'padding' parameter .*\{0, 2\}"),
-    ({"norm": "layer"}, r"'norm' parameter .*'batch'"),
+    {"optimizer": "adamm"},
+    {"optimizer": int},
+    {"lr_schedule": "linear"},
+    {"precision": "float16"},
+    {"device": "gpu"},
+    {"augment": "weak"},
+    {"augment": ["mirror", "weak"]},
+    {"augment": ("mirror", None)},
+    {"class_weight": "even"},
+    {"lr": -0.1},
+    {"lr": float("nan")},
+    {"batch_size": 0},
+    {"batch_size": 1.5},
+    {"max_epochs": 0},
+    {"patience": 0},
+    {"validation_fraction": 1.0},
+    {"momentum": 1.0},
+    {"label_smoothing": 1},
+    {"image_size": 11},
+    {"image_shape": (14, 14)},
+    {"n_threads": 0},
+    {"callbacks": "EpochTimer"},
+    {"callbacks": [3]},
+    {"random_state": "zero"},
+    {"padding": 1},
+    {"norm": "layer"},
 ]
 
 
-@pytest.mark.parametrize(("params", "message"), BAD_PARAMETERS, ids=lambda p: str(p)[:30])
-def test_bad_parameters(params, message, tops_and_bags):
+@pytest.mark.parametrize("params", BAD_PARAMETERS, ids=str)
+def test_bad_parameters(params, tops_and_bags):
+    ((name, value),) = params.items()
+    if name in ("augment", "callbacks") and not isinstance(value, str):
+        value = value[-1]  # the bad one of the list
     clf = quick(**params)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=names(name, value)):
         clf.fit(*tops_and_bags)
     assert not hasattr(clf, "classes_")
 
 
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("optimizer", {"adam", "adamw", "sgd"}),
+        ("lr_schedule", {"cosine", "one_cycle"}),
+        ("precision", {"auto", "float32", "bfloat16"}),
+        ("device", {"auto", "cpu", "cuda"}),
+        ("augment", {"standard"}),
+        ("class_weight", {"balanced"}),
+        ("norm", {"batch"}),
+    ],
+)
+def test_errors_list_what_is_allowed(name, allowed, tops_and_bags):
+    with pytest.raises(ValueError, match=f"'{name}'") as raised:
+        quick(**{name: "no such"}).fit(*tops_and_bags)
+    assert all(repr(value) in str(raised.value) for value in allowed)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for what this machine must not have")
 def test_absent_cuda(tops_and_bags):
-    with pytest.raises(ValueError, match="'device' parameter .* got 'cuda' instead.*device='auto'"):
+    with pytest.raises(ValueError, match=names("device", "cuda")):
         quick(device="cuda").fit(*tops_and_bags)
 
 
@@ -735,7 +754,7 @@ def test_a_last_batch_of_one_row_does_not_break_batch_normalisation(seed, easy, 
     X, y = easy
     clf = thorough(seed, norm="batch", early_stopping=False, batch_size=16).fit(X[:65], y[:65])
     check_learned(clf.score(X, y), 0.8)
-    with pytest.raises(ValueError, match="'batch_size' parameter must be at least 2"):
+    with pytest.raises(ValueError, match="'batch_size'"):
         quick(norm="batch", batch_size=1).fit(X, y)
 
 
@@ -801,7 +820,7 @@ def test_module_errors_come_before_training(tops_and_bags):
     ]:
         with pytest.raises(ValueError, match=message):
             CNNClassifier(module=module).fit(X, y)
-    with pytest.raises(ValueError, match="'module' parameter of CNNClassifier must be"):
+    with pytest.raises(ValueError, match="'module'"):
         CNNClassifier().fit(X, y)
 
 

@@ -171,12 +171,12 @@ def test_vgg_of_own_blocks():
     "blocks", [(), (64, 128), ((1, 64), (2,)), ((0, 64),), ((1, 2.5),), ((True, 4),), "ab"]
 )
 def test_blocks_of_vgg_are_pairs_of_numbers(blocks):
-    with pytest.raises(ValueError, match="'blocks' parameter of VGG must be None, or for each"):
+    with pytest.raises(ValueError, match="'blocks'"):
         VGG(blocks=blocks)
 
 
 def test_vgg_has_no_blocks_without_end():
-    with pytest.raises(ValueError, match="'blocks' parameter of VGG must have at most 1000 conv"):
+    with pytest.raises(ValueError, match="'blocks'"):
         VGG(blocks=((10**12, 1),))
 
 
@@ -468,7 +468,7 @@ def test_build_copies_an_instance():
     module = build(instance)
     assert module is not instance
     assert torch.equal(module[3].weight, instance[3].weight)
-    with pytest.raises(ValueError, match="'module_params' parameter must be None"):
+    with pytest.raises(ValueError, match="'module_params'"):
         build(instance, {"width": 3})
 
 
