@@ -154,8 +154,8 @@ class ImageClassifier(
         y : array-like of shape (n,)
             Labels of any type.
         sample_weight : array-like of shape (n,), default=None
-            Weight of each image in losses and accuracies; only ratios matter. k copies of an image
-            are one of weight k, and weight 0 is none.
+            Weight of each image in losses and accuracies; only their ratios matter. An image of
+            weight k equals k copies of it; an image of weight 0 is ignored.
         X_val, y_val : array-like, default=None
             Images and labels to validate on; none of X is then set aside.
 

@@ -155,7 +155,7 @@ def test_weights_that_hardly_differ_give_fits_that_hardly_differ(w, change):
 
 
 @pytest.mark.parametrize("whole", [np.ones(len(X)), np.arange(len(X)) % 3 + 1.0], ids=["1", "123"])
-def test_whole_weights_are_nothing_special(whole):
+def test_integer_weights_are_not_special(whole):
     one, other = (
         fitted(w, class_weight="balanced", **SMOOTH).predict_proba(NEW)
         for w in (whole, whole + 1e-6 * np.linspace(0, 1, len(X)))
@@ -324,7 +324,7 @@ def test_class_weights_go_by_labels(names):
     ids=str,
 )
 @pytest.mark.parametrize("call", ["fit", "partial_fit"])
-def test_class_weights_that_are_none(weights, call):
+def test_invalid_class_weights(weights, call):
     with pytest.raises(ValueError, match="'class_weight' parameter of CNNClassifier"):
         getattr(small(class_weight=weights), call)(X, Y)
 
@@ -542,7 +542,7 @@ def test_truth_values_choose_images():
     ],
 )
 @pytest.mark.parametrize("call", ["fit", "partial_fit"])
-def test_weights_that_are_none(spoil, call):
+def test_invalid_sample_weights(spoil, call):
     clf = small()
     with pytest.raises(ValueError, match="'sample_weight' parameter of fit"):
         getattr(clf, call)(X, Y, sample_weight=spoil(W))

@@ -121,9 +121,8 @@ def _finite(scale: float) -> float:
 def _rounded(weights: np.ndarray | float) -> np.ndarray:
     """Round to 24 binary digits, as many as float32 has.
 
-    Weights that differ by rounding alone, as 3 × 0.1 and 0.3 do, become the same number. The
-    thresholds are far from all fractions of small numbers, so that what users give is not beside
-    one, and both sides of it.
+    Weights that differ by rounding errors alone, as 3 × 0.1 and 0.3 do, become the same number:
+    by the golden ratio, no fraction of small integers lies near a threshold between two results.
     """
     digits, exponent = np.frexp(weights)
     golden = (math.sqrt(5) - 1) / 2
