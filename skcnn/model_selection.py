@@ -415,7 +415,8 @@ def with_validation_set(X, y, X_val, y_val):
             f"{X.min():g} to {X.max():g}; got {X_val.min():g} to {X_val.max():g} instead. Bring "
             "both to one scale."
         )
-    kinds = {labels.dtype.kind.replace("u", "i") for labels in (y, y_val)} - {"O"}
+    # Strings may be objects.
+    kinds = {labels.dtype.kind.replace("u", "i").replace("O", "U") for labels in (y, y_val)}
     if len(kinds) > 1:
         raise ValueError(
             "The 'y_val' parameter of with_validation_set must hold labels of the type of y, "
@@ -424,7 +425,10 @@ def with_validation_set(X, y, X_val, y_val):
     test_fold = np.repeat([-1, 0], [len(X), len(X_val)])
     return (
         np.concatenate([X, X_val]),
-        np.concatenate([y, y_val]),
+        # NumPy makes floats of signed and unsigned integers.
+        np.concatenate([y, y_val])
+        if y.dtype.kind == y_val.dtype.kind
+        else label_array([*y, *y_val]),
         PredefinedSplit(test_fold),
     )
 

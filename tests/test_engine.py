@@ -136,7 +136,7 @@ def test_a_memory_mapped_array_gives_the_same_fit(clothes, mapped, tmp_path):
     assert weights_of(clf) == weights_of(in_memory)
     assert clf.predict_proba(X).tobytes() == in_memory.predict_proba(clothes[0]).tobytes()
     np.save(tmp_path / "floats.npy", X / np.float32(255))
-    with pytest.warns(ValueRangeWarning, match="already divided") as caught:
+    with pytest.warns(ValueRangeWarning) as caught:
         clf.predict(np.load(tmp_path / "floats.npy", mmap_mode="r"))
     assert caught[0].filename == __file__
 

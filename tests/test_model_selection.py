@@ -370,7 +370,7 @@ def test_labels_stay_what_they_are(clothes):
         ({"X_val": np.zeros((5, 8, 9))}, r"shape of X, \(8, 8\); got \(8, 9\) instead"),
         ({"X_val": np.zeros((5, 64))}, r"shape of X, \(8, 8\); got \(64,\) instead"),
         ({"X_val": np.full((5, 8, 8), 255, np.uint8)}, "scale of X, 0 to 0; got 255 to 255"),
-        ({"y_val": list("abcde")}, "labels of the type of y, float64; got <U1 instead. Convert"),
+        ({"y_val": list("abcde")}, "'y_val' .* float64; got object"),
         ({"y": np.zeros(10, int)}, "labels of the type of y, int64; got float64 instead"),
         (
             {"X": torch.utils.data.TensorDataset(torch.zeros(10, 8, 8))},

@@ -48,6 +48,8 @@ def image_extremes(
     """
     pixels = batch.flatten(1).numpy()
     low, high = pixels.min(axis=1), pixels.max(axis=1)
+    if not batch.is_floating_point():
+        return low, high
     is_finite = np.isfinite(low) & np.isfinite(high)
     if not is_finite.all():
         row = int(np.argmin(is_finite))
