@@ -63,8 +63,10 @@ def _installed_version(package: str) -> str | None:
         return None
     if spec.origin in ("built-in", "frozen"):
         return ""
-    places = list(spec.submodule_search_locations or [spec.origin])
-    folder = Path(places[0]).parent
+    place = next(iter(spec.submodule_search_locations or ()), spec.origin)
+    if place is None:  # of no file
+        return None
+    folder = Path(place).parent
     if package in sys.stdlib_module_names:
         standard = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
         if any(Path(path) in (folder, folder.parent) for path in standard):
