@@ -3,6 +3,7 @@
 import copy
 import math
 import random
+import signal
 import warnings
 from functools import partial
 
@@ -914,7 +915,7 @@ def test_the_better_of_two_equal_accuracies_has_the_lower_loss():
 @pytest.mark.parametrize("hook", ["on_batch_end", "on_epoch_end", "on_epoch_begin"])
 def test_an_interrupt_is_an_error(hook):
     def interrupt(self, net, **kwargs):
-        raise KeyboardInterrupt
+        signal.default_int_handler(signal.SIGINT, None)  # as Ctrl-C does
 
     callback = type("Interrupting", (Callback,), {hook: interrupt})()
     with pytest.raises(KeyboardInterrupt):
