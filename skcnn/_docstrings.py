@@ -127,7 +127,8 @@ lr : float, default=1e-3
     deterministic : bool, default=False
         Let torch use only algorithms that give the same bytes each time, which on GPUs costs speed.
         An error where there is no such algorithm. On the CPU, fits with a `random_state` repeat
-        without it.
+        without it. Predictions use batches of one size, so that an image has the same bytes in any
+        request.
     random_state : int, RandomState instance or None, default=None
         Seeds everything: initialisation, split, order, dropout, augmentation. With an int, the
         same data and the same number of threads give the same bytes, in any process.
