@@ -1037,6 +1037,35 @@ def test_callbacks_can_be_cloned_with_their_net():
     assert cross_val_score(net, *halves(), cv=2).shape == (2,)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "first"),
+    [
+        ("cosine", 9),
+        ("one_cycle", 9),
+        (CosineAnnealingLR, 9),
+        (partial(CosineAnnealingLR, T_max=3), 1),
+        (partial(StepLR, step_size=2), 1),
+        (None, 1),
+    ],
+)
+@pytest.mark.parametrize("patience", [1, 3])
+def test_annealed_schedules_are_not_stopped_before_the_rate_has_come_down(
+    tops_and_bags, schedule, first, patience
+):
+    X, y = tops_and_bags
+    clf = LeNetClassifier(
+        lr=1e-4, lr_schedule=schedule, max_epochs=12, patience=patience, random_state=0
+    )
+    # The labels are swapped: what helps in training only hurts there.
+    clf.fit(X[:60], y[:60], X_val=X[60:], y_val=np.where(y[60:] == 0, 8, 0))
+    rows = [(epoch["valid_acc"], -epoch["valid_loss"]) for epoch in clf.history_]
+    assert clf.best_epoch_ == 1 + rows.index(max(rows))
+    n_misses = sum(row <= max(rows[: k - 1], default=(0,)) for k, row in enumerate(rows, 1))
+    assert n_misses >= patience
+    expected = max(first, clf.best_epoch_ + 1) + patience - 1
+    assert clf.n_epochs_ == min(12, expected)
+
+
 def test_early_stopping_without_validation_says_what_it_needs():
     X, y = halves()
     net = make_net(callbacks=training_callbacks(max_epochs=4))

@@ -11,6 +11,7 @@ import statistics
 from pathlib import Path
 
 import numpy as np
+import torch
 from _report import describe_machine, write_json
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -20,14 +21,14 @@ from skcnn import LeNetClassifier
 from skcnn.datasets import load_fashion_mnist_mini
 
 PATIENCE = 6
-# Name → share of the highest rate from which epochs without improvement count; None: they never do.
+# Name → share of the epochs after which those without improvement count; None: no epoch is chosen.
 RULES = {
-    "stop at once": 1.0,
-    "stop below 1/2 of the rate": 1 / 2,
-    "stop below 1/4": 1 / 4,
-    "stop below 1/10": 1 / 10,
-    "best of all epochs": 0.0,
-    "last epoch": None,
+    "patience counts from the start": 0.0,
+    "in the second half": 1 / 2,
+    "in the last third": 2 / 3,
+    "in the last quarter": 3 / 4,
+    "never, best of all epochs": 1.0,
+    "never, last epoch": None,
 }
 
 
@@ -49,7 +50,10 @@ def data_sets():
     X, y = load_digits(return_X_y=True)
     X = (X.reshape(-1, 8, 8) * 15.9).astype(np.uint8)
     for n in (200, 1000):
-        yield f"digits {n}", *train_test_split(X, y, train_size=n, random_state=0, stratify=y)
+        X_train, X_test, y_train, y_test = train_test_split(
+            X, y, train_size=n, test_size=700, random_state=0, stratify=y
+        )
+        yield f"digits {n}", X_train, X_test, y_train, y_test
     X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
     X_test, y_test = load_fashion_mnist_mini(subset="test", return_X_y=True)
     for n in (300, 1000):
@@ -58,22 +62,19 @@ def data_sets():
 
 
 def apply(share, history):
-    """Return the test accuracy that a rule ends with, and the share of the time that it takes."""
+    """Return the test accuracy that a rule ends with, and the share of the epochs that it takes."""
     if share is None:
         return history[-1]["test_acc"], 1.0
     best, misses = None, 0
-    peak = max(epoch["lr"] for epoch in history)
-    for k, epoch in enumerate(history):
+    for epoch in history:
         score = (epoch["valid_acc"], -epoch["valid_loss"])
         if best is None or score > best[0]:
             best, misses = (score, epoch["test_acc"]), 0
             continue
-        # The rate of an epoch is that of its first step: the last epoch below the share counts.
-        falling = k > 0 and epoch["lr"] < history[k - 1]["lr"]
-        misses += share == 1.0 or (falling and epoch["lr"] <= share * peak)
+        misses += epoch["epoch"] > share * len(history)
         if misses == PATIENCE:
             break
-    return best[1], (k + 1) / len(history)
+    return best[1], epoch["epoch"] / len(history)
 
 
 def main():
@@ -90,10 +91,11 @@ def main():
         for name, X, X_test, y, y_test in data_sets():
             of_data = {rule: [] for rule in RULES}
             for seed in range(args.seeds):
-                test = TestAccuracy(None, None)
+                # Images as the net takes them, and the indices of their labels.
+                images = torch.from_numpy(np.ascontiguousarray(X_test))[:, None]
+                test = TestAccuracy(images, np.searchsorted(np.unique(y), y_test))
                 clf = LeNetClassifier(
                     norm="batch",
-                    image_size=28,
                     lr=3e-3,
                     batch_size=32,
                     max_epochs=args.epochs,
@@ -102,9 +104,6 @@ def main():
                     callbacks=[test],
                     random_state=seed,
                 )
-                labels = np.unique(y)
-                test.y = np.searchsorted(labels, y_test)
-                test.X = clf_images(X_test)
                 history = clf.fit(X, y).history_
                 for rule, share in RULES.items():
                     of_data[rule].append(apply(share, history))
@@ -117,13 +116,6 @@ def main():
         print()
         results[schedule] = outcomes
         write_json(args.output, results)
-
-
-def clf_images(X):
-    """Images as the network's net takes them: (n, 1, H, W) bytes."""
-    import torch
-
-    return torch.from_numpy(np.ascontiguousarray(X))[:, None]
 
 
 def show(what, values):

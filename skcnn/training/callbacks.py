@@ -14,7 +14,11 @@ from torch.optim.lr_scheduler import LRScheduler as TorchScheduler
 
 from skcnn.exceptions import SeveralSchedulesWarning, warn_caller
 from skcnn.training.history import record_with_best
-from skcnn.training.optimizers import schedule_settings
+from skcnn.training.optimizers import is_of_any_length, schedule_settings
+
+# Share of an annealed schedule before epochs without improvement count: until the rate has come
+# down, accuracy may stand still and rise later (examples/benchmarks/early_stopping.py).
+_ANNEALED = 2 / 3
 
 # What callbacks of skorch keep of a fit for the fit alone: an optimizer, a second copy of the
 # weights, a time.
@@ -68,14 +72,17 @@ class AccuracyEarlyStopping(EarlyStopping):
     ----------
     patience : int, default=6
         Epochs without improvement before training stops.
+    first_epoch : int, default=1
+        Epoch, from 1, from which those without improvement count.
     **kwargs
         Other parameters of :class:`skorch.callbacks.EarlyStopping`, for cloning.
     """
 
-    def __init__(self, patience: int = 6, **kwargs: Any):
+    def __init__(self, patience: int = 6, first_epoch: int = 1, **kwargs: Any):
         # skorch's callbacks name all their attributes as parameters, and clone() passes them.
         fixed = {"monitor": "valid_acc", "lower_is_better": False, "load_best": True}
         super().__init__(patience=patience, **{**kwargs, **fixed})
+        self.first_epoch = first_epoch
 
     def on_train_begin(self, net: NeuralNet, **kwargs: Any) -> None:
         """Forget earlier fits."""
@@ -95,7 +102,7 @@ class AccuracyEarlyStopping(EarlyStopping):
             self.best_epoch_ = net.history[-1, "epoch"]
             self.best_model_weights_ = copy.deepcopy(net.module_.state_dict())
             return
-        self.misses_ += 1
+        self.misses_ += len(net.history) >= self.first_epoch
         if self.misses_ == self.patience:
             raise KeyboardInterrupt
 
@@ -233,8 +240,9 @@ def training_callbacks(
         Length of the learning-rate schedule, in epochs. Give the net the same.
     early_stopping : bool, default=True
         Stop when the validation accuracy, or the loss at the same accuracy, has not improved for
-        `patience` epochs, and restore the weights of the best epoch. The net needs a validation
-        split.
+        `patience` epochs, and restore the weights of the best epoch. Under a schedule that depends
+        on `max_epochs`, as "cosine" and "one_cycle" do, only the epochs of its last third count,
+        when the rate has come down. The net needs a validation split.
     patience : int, default=6
         Only used when `early_stopping` is True.
     lr_schedule : {"cosine", "one_cycle"}, torch scheduler class or None, default="cosine"
@@ -292,7 +300,8 @@ def training_callbacks(
         schedule = LRScheduler(monitor=monitor, event_name=None, **settings)
         callbacks.append(("lr_schedule", schedule))
     if early_stopping:
-        callbacks.append(("early_stopping", AccuracyEarlyStopping(patience)))
+        n_before = 0 if is_of_any_length(lr_schedule) else math.floor(_ANNEALED * max_epochs)
+        callbacks.append(("early_stopping", AccuracyEarlyStopping(patience, 1 + n_before)))
     if progress_bar:
         callbacks.append(("progress_bar", FitProgressBar()))
     return callbacks
