@@ -23,7 +23,8 @@ lr : float, default=1e-3
         at the same accuracy, has not improved for `patience` epochs, and restore the weights of
         the best epoch. False: train on all images for `max_epochs`.
     patience : int, default=6
-        Epochs without improvement; only used when ``early_stopping=True``.
+        Epochs without improvement; only used when ``early_stopping=True``. Under a schedule that
+        depends on `max_epochs`, as "cosine" and "one_cycle" do, those of its last third count.
     validation_fraction : float, default=0.1
         Share of the distinct images set aside, stratified by class, at least one image of each
         class that has two; only used when ``early_stopping=True`` and no validation data are given

@@ -4,14 +4,17 @@ Each contender trains the same network on the same images of Fashion-MNIST, one 
 turn, in one process: the epochs of the others run between two epochs of one `fit`, which is the
 ordinary one, with history, accuracies and callbacks. Medians of the epochs after the first are
 reported, and the ratio to skcnn's. For LeNet also whole fits, with all that comes before the first
-epoch, against whole loops, and the libraries that install: Keras on torch, fastai. CPU and CUDA
-alike; machine, versions and results go to a JSON file.
+epoch, against whole loops, and the libraries that install: Keras on torch, fastai. Then the rule
+that chooses precision and layout: bare loops in each setting, in turn, and what the rule's choice
+reaches of the best of them. CPU and CUDA alike; machine, versions and results go to a JSON file.
 
     python examples/benchmarks/engine.py [--only NAME ...] [--rounds N]
+    python examples/benchmarks/engine.py --only --rule ["ResNet-18 96" ...]
 """
 
 import argparse
 import contextlib
+import copy
 import os
 import statistics
 import time
@@ -30,12 +33,17 @@ from torchvision import transforms
 
 from skcnn import (
     AlexNetClassifier,
+    CNNClassifier,
     GoogLeNetClassifier,
+    InceptionV3Classifier,
     LeNetClassifier,
+    NiNClassifier,
     ResNetClassifier,
     VGGClassifier,
 )
 from skcnn.datasets import fetch_fashion_mnist
+from skcnn.training.arithmetic import MEMORY_FORMATS, Arithmetic, choose_arithmetic
+from skcnn.training.devices import has_bfloat16
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 MEAN, STD = 0.2860, 0.3530  # of the pixels of Fashion-MNIST
@@ -50,6 +58,33 @@ SETTINGS = {
     "GoogLeNet 96": (GoogLeNetClassifier(), 96, 64, 512),
     "ResNet-18 96": (ResNetClassifier(), 96, 64, 512),
     "ResNet-18 28": (ResNetClassifier(stem="imagenet"), 28, 256, 2048),
+}
+
+
+def four_convolutions(widths=(24, 48, 96, 96)):
+    """Stack 3 × 3 convolutions with batch normalisation, and poolings between them."""
+    layers = []
+    for n_in, n_out in zip((1, *widths), widths, strict=False):
+        layers += [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out)]
+        layers += [nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers[:-1], nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 10))
+
+
+# Networks and sizes for the rule, narrow ones too: estimator, side, batch size, batches an epoch.
+RULE_SETTINGS = {
+    "LeNet+BN 28": (LeNetClassifier(norm="batch"), 28, 256, 20),
+    "24-96 channels 32": (CNNClassifier(module=four_convolutions), 32, 256, 4),
+    "VGG-11/4 32": (VGGClassifier(width_ratio=4), 32, 256, 6),
+    "VGG-11/4 224": (VGGClassifier(width_ratio=4), 224, 32, 2),
+    "AlexNet small 67": (AlexNetClassifier(variant="small"), 67, 256, 2),
+    "AlexNet 224": (AlexNetClassifier(), 224, 64, 1),
+    "NiN/4 67": (NiNClassifier(width_ratio=4), 67, 256, 10),
+    "GoogLeNet 96": (GoogLeNetClassifier(), 96, 64, 1),
+    "GoogLeNet/4 32": (GoogLeNetClassifier(width_ratio=4), 32, 256, 4),
+    "ResNet-18 96": (ResNetClassifier(), 96, 64, 1),
+    "ResNet-18/4 28, small stem": (ResNetClassifier(width_ratio=4, stem="small"), 28, 256, 3),
+    "ResNet-18 28, ImageNet stem": (ResNetClassifier(stem="imagenet"), 28, 256, 2),
+    "Inception v3/4 75": (InceptionV3Classifier(width_ratio=4), 75, 64, 4),
 }
 
 
@@ -212,16 +247,11 @@ def contenders_of(name, X, y):
     def module():
         return clf._make_module((1, side, side), 10)[0]
 
-    loops = {
-        "bare loop, float32": ("float32", torch.contiguous_format),
-        "bare loop, float32, channels last": ("float32", torch.channels_last),
-        "bare loop, bfloat16, channels last": ("bfloat16", torch.channels_last),
-    }
-    if not _has_bfloat16():
-        loops.popitem()
     epochs = {
-        loop: bare_loop(module(), X, y, side, batch_size, *arithmetic)
-        for loop, arithmetic in loops.items()
+        f"bare loop, {' '.join(arithmetic)}": bare_loop(
+            module(), X, y, side, batch_size, arithmetic.precision, _format(arithmetic)
+        )
+        for arithmetic in candidates()
     }
     arrays = (resized(X, side), y.astype(np.int64))
     epochs["skorch on arrays"] = plain_skorch(module(), arrays, batch_size)
@@ -240,11 +270,14 @@ def contenders_of(name, X, y):
     return epochs
 
 
-def _has_bfloat16():
-    if DEVICE.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    capabilities = torch.cpu.get_capabilities()
-    return capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
+def candidates():
+    """List what there is to choose from."""
+    arithmetics = [Arithmetic("float32", "contiguous"), Arithmetic("float32", "channels_last")]
+    return arithmetics + [Arithmetic("bfloat16", "channels_last")] * has_bfloat16(DEVICE)
+
+
+def _format(arithmetic):
+    return MEMORY_FORMATS[arithmetic.memory_format]
 
 
 # Measuring ----------------------------------------------------------------------------------------
@@ -288,7 +321,7 @@ def measure(name, X, y, rounds):
     """Seconds per epoch of every contender, in turn."""
     clf, side, batch_size, _ = SETTINGS[name]
     in_turn = InTurn(contenders_of(name, X, y), rounds)
-    # Long enough for the choice of precision and layout, as ordinary fits are.
+    # As many epochs as there are rounds, whatever that number is.
     clf.set_params(
         lr=LR,
         batch_size=batch_size,
@@ -319,6 +352,37 @@ def measure(name, X, y, rounds):
     }
 
 
+def measure_rule(name, rounds):
+    """Seconds of an epoch in each precision and layout, in turn, and the rule's choice."""
+    clf, side, batch_size, n_batches = RULE_SETTINGS[name]
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 256, (batch_size * n_batches, side, side), dtype=np.uint8)
+    y = rng.integers(0, 10, len(X))
+    module = clf._make_module((1, side, side), 10)[0].to(DEVICE)
+    choice = choose_arithmetic(module, (1, side, side), precision="auto", device=DEVICE)
+    epochs = {
+        each: bare_loop(
+            copy.deepcopy(module), X, y, side, batch_size, each.precision, _format(each)
+        )
+        for each in candidates()
+    }
+    seconds = {each: [] for each in epochs}
+    for _ in range(rounds):
+        for each, epoch in epochs.items():
+            start = time.perf_counter()
+            epoch()
+            seconds[each].append(time.perf_counter() - start)
+    medians = {each: statistics.median(values[1:]) for each, values in seconds.items()}
+    ratio = min(medians.values()) / medians[choice]
+    rates = "".join(f"{len(X) / value:10.0f}" for value in medians.values())
+    print(f"{name:30}{rates}   {' '.join(choice):24}{ratio:6.2f} of the best", flush=True)
+    return {
+        "choice": choice,
+        "ratio": ratio,
+        "seconds": {" ".join(each): values for each, values in seconds.items()},
+    }
+
+
 def measure_whole_fits(X, y, repeats, n_epochs=5):
     """Whole fits of LeNet, preparation included, against whole loops, in turn."""
     clf, side, batch_size, _ = SETTINGS["LeNet 28"]
@@ -343,18 +407,29 @@ def measure_whole_fits(X, y, repeats, n_epochs=5):
 def main():
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
+    parser.add_argument("--only", nargs="*", choices=list(SETTINGS), default=list(SETTINGS))
+    parser.add_argument(
+        "--rule", nargs="*", choices=list(RULE_SETTINGS), default=list(RULE_SETTINGS)
+    )
     parser.add_argument("--rounds", type=int, default=4, help="epochs, of which the first warms up")
     parser.add_argument("--output", type=Path, default=Path("results/engine.json"))
     args = parser.parse_args()
-    X, y = fetch_fashion_mnist(subset="train", return_X_y=True)
     results = {"machine": describe_machine()}
+    if args.only:
+        X, y = fetch_fashion_mnist(subset="train", return_X_y=True)
     for name in args.only:
         n = SETTINGS[name][3] if DEVICE.type == "cpu" else len(X)
         results[name] = measure(name, X[:n], y[:n], args.rounds)
         if name == "LeNet 28":
             results["whole fits"] = measure_whole_fits(X, y, args.rounds - 1)
         write_json(args.output, results)
+    if args.rule:
+        names = ", ".join(" ".join(each) for each in candidates())
+        print(f"\nImages per second in {names}; the rule's choice")
+        results["rule"] = {name: measure_rule(name, args.rounds) for name in args.rule}
+        mean = statistics.mean(row["ratio"] for row in results["rule"].values())
+        print(f"{'mean':84}{mean:6.2f} of the best")
+    write_json(args.output, results)
 
 
 if __name__ == "__main__":
