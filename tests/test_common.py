@@ -149,7 +149,7 @@ def test_all_checks_of_scikit_learn_pass(estimator, record_property):
         f"scikit-learn {sklearn.__version__}: {n_run} checks pass on {name_of(estimator)}, and "
         f"{n_left} more ask for an accuracy; MLPClassifier has {of_mlp.total()}",
     )
-    assert n_run + n_left >= of_mlp.total() - of_mlp["check_array_api_input"] > 60
+    assert n_run + n_left >= of_mlp.total() - of_mlp["check_array_api_input"] > 50
 
 
 @pytest.mark.learning

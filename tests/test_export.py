@@ -41,7 +41,7 @@ def colours(X):
 # Each network once, and each way that images come and are prepared.
 CASES = {
     "enlarged": (LeNetClassifier(image_size=32), lambda X: X),
-    "smallest": (AlexNetClassifier(variant="small"), lambda X: X),
+    "smallest": (AlexNetClassifier(width_ratio=8), lambda X: X),
     "colours": (VGGClassifier(width_ratio=32, hidden_units=16, image_size=32), colours),
     "floats": (NiNClassifier(width_ratio=16), lambda X: X / np.float32(50) - 1),
     "channels first": (

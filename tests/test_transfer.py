@@ -760,14 +760,15 @@ def test_unfreezing_between_calls_of_partial_fit(optimizer, colours):
 # What features are worth -----------------------------------------------------------------------
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("last", [SVC(), KNeighborsClassifier(3)])
-def test_features_feed_another_classifier_inside_a_search(last, tops_and_bags):
-    X, y = tops_and_bags
-    network = ResNetClassifier(width_ratio=8, batch_size=16, max_epochs=2, random_state=0)
+def test_features_feed_another_classifier_inside_a_search(last, seed, easy, check_learned):
+    X, y = easy
+    network = ResNetClassifier(width_ratio=8, batch_size=16, max_epochs=2, random_state=seed)
     grid = {"resnetclassifier__features_layer": [None, "layer3"]}
     search = GridSearchCV(make_pipeline(network, last), grid, cv=2, error_score="raise")
     search.fit(X, y)
-    assert search.best_score_ > 0.85
+    check_learned(search.best_score_, 0.85)
     n_features = [64, 32][search.best_params_["resnetclassifier__features_layer"] == "layer3"]
     names = search.best_estimator_[0].get_feature_names_out()
     assert names.tolist() == [f"resnetclassifier{i}" for i in range(n_features)]
