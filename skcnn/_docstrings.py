@@ -70,7 +70,7 @@ lr : float, default=1e-3
         Predict from the mean of the logits of each image and its mirror image. Needs no new fit.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Precision used for training; predictions use float32. "auto": bfloat16 where the device
-        computes in it and, on the CPU, most of the work is in layers of 32 channels or more;
+        computes in it and, on the CPU, most of the work is in layers of 24 channels or more;
         float32 otherwise. The choice depends on the network, the size of the images and the
         processor alone.
     compile : bool, default=False

@@ -27,7 +27,7 @@ from skcnn import (
 )
 from skcnn.exceptions import PrecisionError, SlowPrecisionWarning, ValueRangeWarning
 from skcnn.images import ArrayImages, DatasetImages, TensorImages, infer_layout
-from skcnn.networks import VGG, GoogLeNet, LeNet, ResNet
+from skcnn.networks import VGG, GoogLeNet, InceptionV3, LeNet, NiN, ResNet
 from skcnn.training import arithmetic, devices, residency
 from skcnn.training.arithmetic import Arithmetic, choose_arithmetic
 from skcnn.training.batches import BatchIterator, LabelledImages, read_ahead
@@ -261,7 +261,9 @@ def small_network(width, stride=1, **settings):
         (LeNet(norm="batch"), 28, (CONTIGUOUS, CONTIGUOUS)),
         (small_network(8), 16, (CONTIGUOUS, CONTIGUOUS)),
         (small_network(16), 16, (CHANNELS_LAST, CHANNELS_LAST)),
-        (small_network(32), 16, (BFLOAT16, CHANNELS_LAST)),
+        (small_network(24), 16, (BFLOAT16, CHANNELS_LAST)),
+        (NiN(width_ratio=4, input_size=(67, 67)), 67, (BFLOAT16, CHANNELS_LAST)),
+        (InceptionV3(width_ratio=4, input_size=(75, 75)), 75, (CHANNELS_LAST, CHANNELS_LAST)),
         (small_network(64, groups=64), 16, (CONTIGUOUS, CONTIGUOUS)),  # 64 layers of one channel
         (VGG(width_ratio=4, input_size=(32, 32)), 32, (BFLOAT16, CHANNELS_LAST)),
         (GoogLeNet(width_ratio=4, input_size=(32, 32)), 32, (CHANNELS_LAST, CHANNELS_LAST)),
@@ -281,6 +283,18 @@ def test_rule(module, side, expected):
         for precision in ("float32", "bfloat16"):  # a precision that is given is obeyed
             choice = choose(module, side, precision, native)
             assert choice == (precision, best.memory_format)
+
+
+@pytest.mark.parametrize(
+    ("limit", "native"),
+    [(None, True), ("", True), ("AVX512_CORE_BF16", True), ("AVX512_CORE", False), ("AVX2", False)],
+)
+def test_bfloat16_is_not_native_where_onednn_may_not_use_it(monkeypatch, limit, native):
+    monkeypatch.setattr(devices, "cpu_capabilities", lambda: {"avx512_bf16": True})
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if limit is not None:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert devices.has_bfloat16(CPU) == native
 
 
 def test_other_devices_get_what_suits_all():

@@ -24,11 +24,12 @@ MEMORY_FORMATS = {
     "channels_last": torch.channels_last,
 }
 
-# On a CPU, half of the multiplications must be in layers with at least this many channels, in and
-# out. Of the networks and sizes of examples/benchmarks/engine.py, LeNet alone is faster in
+# On a CPU, this share of the multiplications must be in layers with at least this many channels, in
+# and out. Of the networks and sizes of examples/benchmarks/engine.py, LeNet alone is faster in
 # contiguous memory, and the narrow forms of GoogLeNet and Inception are faster in float32.
 _CHANNELS_LAST_WIDTH = 16
-_BFLOAT16_WIDTH = 32
+_BFLOAT16_WIDTH = 24
+_WIDE_SHARE = 0.6
 
 _CONVOLUTIONS = {
     **dict.fromkeys(
@@ -150,9 +151,9 @@ def fastest(layers: Sequence[Layer], allowed: Sequence[str], device: torch.devic
 
 
 def _are_wide(layers: Sequence[Layer], width: int) -> bool:
-    """Whether half of the work is in layers of that width."""
+    """Whether most of the work is in layers of that width."""
     wide = sum(layer.n_products for layer in layers if layer.width >= width)
-    return 2 * wide >= sum(layer.n_products for layer in layers) > 0
+    return wide >= _WIDE_SHARE * sum(layer.n_products for layer in layers) > 0
 
 
 class _LayerTrace(TorchFunctionMode):

@@ -98,6 +98,9 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether the device computes in bfloat16, rather than imitates it."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or "DEFAULT").upper()
+    if not any(name in limit for name in ("DEFAULT", "ALL", "BF16", "FP16", "AMX", "AVX10")):
+        return False  # oneDNN is told not to use the instructions
     capabilities = cpu_capabilities()
     return device.type == "cpu" and any(
         capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
