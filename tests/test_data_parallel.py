@@ -128,7 +128,7 @@ STEP = {**ALL, "optimizer": "sgd", "momentum": 0.0, "lr": 0.1, "max_epochs": 1}
 # Fits that a process does alone as well, to the same curve: nothing is drawn but the order.
 SAME_CURVE = {
     "early stopping": (lenet(), fit_plain),
-    "stops early": (lenet(patience=1, max_epochs=20), fit_plain),
+    "stops early": (lenet(patience=1, max_epochs=20, lr_schedule=None), fit_plain),
     "uneven shares": (lenet(batch_size=7, max_epochs=2, lr=1e-3, **ALL), fit_weighted),
     "weights of classes": (lenet(class_weight="balanced", label_smoothing=0.1), fit_validated),
     "one cycle": (lenet(lr_schedule="one_cycle", optimizer="sgd", lr=0.05, **ALL), fit_plain),
