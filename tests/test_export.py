@@ -43,6 +43,8 @@ CASES = {
     "enlarged": (LeNetClassifier(image_size=32), lambda X: X),
     "smallest": (AlexNetClassifier(width_ratio=8), lambda X: X),
     "colours": (VGGClassifier(width_ratio=32, hidden_units=16, image_size=32), colours),
+    "floats in 0–255": (LeNetClassifier(), lambda X: X.astype(np.float32)),
+    "dark bytes": (LeNetClassifier(), lambda X: X // 16),
     "floats": (NiNClassifier(width_ratio=16), lambda X: X / np.float32(50) - 1),
     "channels first": (
         GoogLeNetClassifier(width_ratio=16),

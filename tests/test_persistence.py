@@ -43,8 +43,14 @@ from skcnn import (
 )
 from skcnn._files import write_sealed
 from skcnn._plain_json import decode, encode, from_text, to_text
+from skcnn._saving import _read_pixel_scale
 from skcnn.datasets import load_fashion_mnist_mini
-from skcnn.exceptions import ModelFileError, ModelVersionWarning, UnsavedParameterWarning
+from skcnn.exceptions import (
+    ModelFileError,
+    ModelVersionWarning,
+    UnsavedParameterWarning,
+    ValueRangeWarning,
+)
 from skcnn.inspection import plot_history
 
 DATA = Path(__file__).parent / "data"
@@ -652,6 +658,8 @@ def test_the_file_of_version_1_loads_for_ever():
     # Other machines and versions of torch round otherwise; these are differences of logits near 1.
     np.testing.assert_allclose(clf.predict_proba(X[:4]), expected["probabilities"], atol=1e-5)
     assert clf.classes_.tolist() == expected["classes"]
+    # It says only that bytes were divided: so are equal numbers of other types.
+    assert (clf.predict_proba(X[:4].astype(float)) == clf.predict_proba(X[:4])).all()
     schedule = clf.lr_schedule
     assert (schedule.func, schedule.keywords) == (StepLR, {"step_size": 4})
     clf.set_params(lr_schedule="cosine")
@@ -659,6 +667,28 @@ def test_the_file_of_version_1_loads_for_ever():
         **VGGClassifier().get_params(),
         **decode(expected["params"], 10_000),
     }
+
+
+@pytest.mark.parametrize(
+    ("pixel_range", "divisor"),
+    [((0.0, 1.0, True), 255), ((0.0, 255.0, False), 1), ((-1.0, 1.0, False), 1)],
+)
+def test_a_file_that_names_no_divisor_divides_bytes_alone(pixel_range, divisor):
+    assert _read_pixel_scale(pixel_range).divisor == divisor
+
+
+@pytest.mark.parametrize("largest", [255, 16])
+def test_the_scale_of_pixels_is_kept(clothes, largest, tmp_path):
+    X, y = (part[:40] for part in clothes)
+    X = X // (256 // (largest + 1))
+    clf = LeNetClassifier(max_epochs=1, batch_size=32, random_state=0).fit(X.astype(int), y)
+    clf.save(tmp_path / "model.skcnn")
+    expected = clf.predict_proba(X)
+    for again in (skcnn.load(tmp_path / "model.skcnn"), pickle.loads(pickle.dumps(clf))):
+        for same in (X, X.astype(float)):
+            assert again.predict_proba(same).tobytes() == expected.tobytes()
+        with pytest.warns(ValueRangeWarning):
+            again.predict(X / 255)
 
 
 def test_other_versions_are_named(tiny_file, tmp_path):
