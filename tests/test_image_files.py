@@ -783,9 +783,7 @@ def test_no_image_is_no_input(files):
     with pytest.raises(ValueError, match="X must hold at least one image; got 0 samples"):
         clf.fit(ImageFiles(paths)[:0], y[:0])
     clf.fit(ImageFiles(paths), y)
-    with pytest.raises(
-        ValueError, match=r"shape that .* was fitted on, \(28, 28\); got \(20, 20\)"
-    ):
+    with pytest.raises(ValueError, match=r"\(28, 28\), .*; got \(20, 20\)"):
         clf.predict(ImageFiles(paths, image_size=20))
 
 
