@@ -58,7 +58,7 @@ def main():
         variables, arguments = SETTINGS[name]
         lines, seconds = run(
             {"OMP_NUM_THREADS": "1", **variables},
-            ["-n", "2", "--dist", "worksteal", *rest, *arguments],
+            ["-n", "2", "--dist", "loadgroup", *rest, *arguments],
         )
         print(
             f"{name}:", *[line for line in lines if line.startswith(("FAILED", "ERROR"))], sep="\n"
