@@ -578,16 +578,16 @@ def test_each_class_of_two_images_is_validated_and_trained(counts, fraction):
         assert sorted([*training.index, *validation.index]) == list(range(len(targets)))
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_an_image_of_several_classes_stays_on_one_side(seed):
-    rng = np.random.default_rng(seed)
+@pytest.mark.parametrize("split_seed", range(20))
+def test_an_image_of_several_classes_stays_on_one_side(split_seed):
+    rng = np.random.default_rng(split_seed)
     keys, targets = (
         rng.integers(0, 60, 200, dtype=np.uint64),
         rng.choice(4, 200, p=[0.6, 0.3] + [0.05] * 2),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoValidationWarning)
-        training, validation = hold_out(canonical_rows(keys, targets, None), 0.2, seed)
+        training, validation = hold_out(canonical_rows(keys, targets, None), 0.2, split_seed)
     assert not set(training.keys) & set(validation.keys)
     assert set(training.targets) == set(targets)
     assert set(validation.targets) == {k for k in range(4) if len(set(keys[targets == k])) > 1}

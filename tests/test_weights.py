@@ -373,21 +373,21 @@ def as_it_is(clf, tmp_path):
 @pytest.mark.filterwarnings("ignore::skcnn.exceptions.UnsavedParameterWarning")
 @pytest.mark.parametrize("restored", [as_it_is, restored_by_pickle, restored_by_load])
 @pytest.mark.parametrize(
-    "seed", [None, 3, np.random.RandomState(0)], ids=["None", "3", "generator"]
+    "random_state", [None, 3, np.random.RandomState(0)], ids=["None", "3", "generator"]
 )
-def test_warm_starts_validate_on_the_same_images(restored, seed, tmp_path):
+def test_warm_starts_validate_on_the_same_images(restored, random_state, tmp_path):
     def split(clf):
         seen = []
         clf.set_params(callbacks=[Rows(validation=seen)]).fit(X, Y)
         return seen[0]
 
-    seed = copy.copy(seed)
-    clf = small(early_stopping=True, random_state=seed, warm_start=True, max_epochs=1)
+    random_state = copy.copy(random_state)
+    clf = small(early_stopping=True, random_state=random_state, warm_start=True, max_epochs=1)
     first = split(clf)
     clf = restored(clf.set_params(callbacks=None), tmp_path)
     clf.partial_fit(X, Y)
     assert all(split(clf) == first for _ in range(3))
-    if seed != 3:
+    if random_state != 3:
         clf.set_params(warm_start=False)
         assert any(split(clf) != first for _ in range(5))  # drawn anew
 
