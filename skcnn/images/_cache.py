@@ -10,6 +10,7 @@ import math
 import os
 import shutil
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,14 @@ T = TypeVar("T")
 _CHUNK_BYTES = 1 << 26
 _NAMED = 5  # files that a message names
 _HASHING_PROTOCOL = 3
+# Held while the folder or the maps of a cache change: threads share both. A fork waits for it.
+_changing = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_changing.acquire,
+        after_in_parent=_changing.release,
+        after_in_child=_changing.release,
+    )
 
 
 class PixelCache:
@@ -106,8 +115,7 @@ class PixelCache:
         if n_decoded[rows].all():
             return {}
         if not self.is_whole:  # removed by its maker, of which this is a copy
-            del self._maps
-            n_decoded = self.n_decoded
+            n_decoded = self._open(anew=True)[1]
         reasons, animated = {}, []
         n_bytes = math.prod(self.recipe.shape)
         with _locked(self._folder / "lock"), open(self._folder / "pixels", "r+b", 0) as file:
@@ -137,9 +145,10 @@ class PixelCache:
 
     def extend(self, paths: list[str], stamps: np.ndarray) -> None:
         """Take in more files, in the process that made the folder: copies do not know of them."""
-        self.paths = self.paths + paths
-        self.stamps = np.concatenate([self.stamps, stamps])
-        self._make_room()
+        with _changing:
+            self._make_room(len(self.paths) + len(paths))
+            self.stamps = np.concatenate([self.stamps, stamps])
+            self.paths = self.paths + paths  # last: threads that read it find room for all
 
     @property
     def is_whole(self) -> bool:
@@ -158,29 +167,30 @@ class PixelCache:
         except Exception as error:  # see decode_image
             return reason_of(error)
 
-    def _open(self) -> tuple[np.memmap, np.memmap]:
-        maps = vars(self).get("_maps")
-        if maps is None or len(maps[0]) != len(self.paths):
-            if not (hasattr(self, "_folder") and self.is_whole):
-                self._make_folder()
-            shape = (len(self.paths), *self.recipe.shape)
-            maps = self._maps = (
-                np.memmap(self._folder / "pixels", np.uint8, "r", shape=shape),
-                np.memmap(self._folder / "n_decoded", np.uint8, "r+", shape=shape[:1]),
-            )
-        return maps
+    def _open(self, *, anew: bool = False) -> tuple[np.memmap, np.memmap]:
+        with _changing:
+            maps = None if anew and not self.is_whole else vars(self).get("_maps")
+            if maps is None or len(maps[0]) != len(self.paths):
+                if not (hasattr(self, "_folder") and self.is_whole):
+                    self._make_folder()
+                shape = (len(self.paths), *self.recipe.shape)
+                maps = self._maps = (
+                    np.memmap(self._folder / "pixels", np.uint8, "r", shape=shape),
+                    np.memmap(self._folder / "n_decoded", np.uint8, "r+", shape=shape[:1]),
+                )
+            return maps
 
     def _make_folder(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="skcnn-images-"))
         weakref.finalize(self, _remove, self._folder, os.getpid())
-        self._make_room()
+        self._make_room(len(self.paths))
 
-    def _make_room(self) -> None:
+    def _make_room(self, n_files: int) -> None:
         with self._room_needed():
             for name, n_bytes in (("pixels", math.prod(self.recipe.shape)), ("n_decoded", 1)):
                 with open(self._folder / name, "ab") as file:
                     # A hole, which is read as zeros and takes no room until it is filled.
-                    file.truncate(len(self.paths) * n_bytes)
+                    file.truncate(n_files * n_bytes)
 
     @contextlib.contextmanager
     def _room_needed(self) -> Iterator[None]:
