@@ -184,13 +184,15 @@ class ImageClassifier(
         AdaptedWeightsWarning
             If trained `weights` were changed, or left out in part.
         AmbiguousImageShapeWarning
-            If the channel axis could be the first or the last.
+            If the channel axis could be the first or the last, or flat rows make no square image.
         AnimatedImageWarning
             If files have several frames, of which the first is taken.
         MicroBatchWarning
             If there is no memory for whole batches, with ``on_oom="split"``.
         NoValidationWarning
             If classes have too few images to validate on.
+        SeveralSchedulesWarning
+            If a callback changes the learning rate by a schedule, and `lr_schedule` does so too.
         SlowPrecisionWarning
             If the device only imitates the `precision`.
         UnsavedStateWarning

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from skorch.callbacks import Callback
 
 from skcnn.memory import FitIdentity, Part, fingerprint, versions
+from skcnn.training.devices import has_bfloat16
 from skcnn.training.optimizers import is_of_any_length
 from skcnn.training.state import callback_params
 
@@ -93,6 +94,7 @@ def identify_fit(
     parts["random_state"] = Part.of(seed)
     parts |= {what: Part.of(value) for what, value in given.items()}
     parts["device"] = Part.of(device.type)
+    parts["bfloat16 on the device"] = Part.of(has_bfloat16(device))  # by which precision is chosen
     if device.type == "cpu":
         parts["number of threads"] = Part.of(torch.get_num_threads())
     parts |= {f"version of {package}": Part.of(v) for package, v in versions().items()}

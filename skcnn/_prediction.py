@@ -225,7 +225,7 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         comparison = ScaleComparison(self._pixel_scale)
         rows = self.net_.prediction_rows
         if not self.deterministic:
-            rows = math.ceil(len(images) / math.ceil(len(images) / rows))
+            rows = self.net_.rows_for(len(images), self.image_shape_[0])
         step = rows * max(1, _READ_PIXELS // (rows * math.prod(images.layout.shape)))
         starts = range(0, len(images), step)
         chunks = (images.read(slice(start, start + step)) for start in starts)

@@ -13,7 +13,6 @@ from sklearn.model_selection import PredefinedSplit
 from sklearn.pipeline import Pipeline
 
 from skcnn._files import write_whole
-from skcnn._labels import label_array
 from skcnn._paths import paths_in
 from skcnn._version import __version__
 
@@ -384,6 +383,7 @@ def with_validation_set(X, y, X_val, y_val):
     >>> search = search.fit(X_all, y_all)
     >>> best = clf.set_params(**search.best_params_).fit(X[:200], y[:200])
     """
+    from skcnn._labels import label_array
     from skcnn.images import is_dataset, pixel_divisor
 
     for name, images in (("X", X), ("X_val", X_val)):

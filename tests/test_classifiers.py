@@ -423,7 +423,7 @@ def test_verbosity(tops_and_bags, capsys):
     assert out == ""
     assert "epoch 2/2" in err
     assert "valid_acc" in err
-    quick(max_epochs=2, verbose=2).fit(X, y)
+    quick(max_epochs=2, verbose=2, early_stopping=False).fit(X, y)
     out, _ = capsys.readouterr()
     assert len(out.splitlines()) == 5  # the arithmetic, two of the head, one for each epoch
     assert "train_acc" in out

@@ -161,7 +161,11 @@ def test_ctrl_c_in_a_callback_changes_nothing(hook, press):
     assert ({**clf.__dict__, "callbacks": []}, clf.predict_proba(X).tobytes()) == before
 
 
-@pytest.mark.parametrize("handler", [own_handler, OwnHandler(), OwnHandler().handle], ids=["function", "object", "method"])
+@pytest.mark.parametrize(
+    "handler",
+    [own_handler, OwnHandler(), OwnHandler().handle],
+    ids=["function", "object", "method"],
+)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_with_a_handler_in_python_are_the_users_too(handler, number):
     before = signal.signal(number, handler)

@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -325,6 +326,8 @@ def raising(hook):
     def method(self, net, *args, **kwargs):
         begins = "begin" in hook and "batch" in hook
         if hook == self.hook and not (begins and len(net.history[-1]["batches"]) < 2):
+            if self.error is KeyboardInterrupt:
+                signal.default_int_handler(signal.SIGINT, None)  # as Ctrl-C does
             raise self.error
 
     return method
@@ -353,7 +356,7 @@ class FailsLate:
 
 OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory")
 FAILURES = {
-    **{hook: ({"callbacks": [Fails(KeyboardInterrupt(), hook)]}, None) for hook in HOOKS},
+    **{hook: ({"callbacks": [Fails(KeyboardInterrupt, hook)]}, None) for hook in HOOKS},
     "error": ({"callbacks": [Fails(ValueError(), "on_batch_end")]}, None),
     "no memory": ({"callbacks": [Fails(OUT_OF_MEMORY, "on_grad_computed")]}, None),
     "divergence": ({"lr": 1e30}, None),

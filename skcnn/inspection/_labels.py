@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 
-from skcnn._labels import is_missing, label_array
 from skcnn.inspection._arrays import as_numpy
 
 LONGEST_NAME = 24  # characters of a class name that a tick or a title shows
@@ -12,6 +11,8 @@ LONGEST_NAME = 24  # characters of a class name that a tick or a title shows
 
 def check_labels(y, owner, *, parameter="y", n_samples=None):
     """Return `y` as an ndarray of shape (n_samples,)."""
+    from skcnn._labels import label_array  # which loads torch
+
     y = label_array(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
@@ -76,6 +77,8 @@ def encode(y, classes, *, warn_in=None):
     labels : ndarray of shape (n_classes + n_unknown,)
         `classes`, and behind them the other labels of `y`, sorted if they can be.
     """
+    from skcnn._labels import is_missing  # which loads torch
+
     try:
         values, inverse = np.unique(y, return_inverse=True)
         values = values.tolist()

@@ -132,6 +132,15 @@ def trace_layers(
     return trace.layers
 
 
+def count_products(
+    module: nn.Module, image_shape: tuple[int, int, int], device: torch.device
+) -> int:
+    """Count the multiplications of a forward pass of one image, in a network in evaluation mode."""
+    with torch.inference_mode(), _LayerTrace(module) as trace:
+        module(torch.zeros(1, *image_shape, device=device))
+    return sum(layer.n_products for layer in trace.layers)
+
+
 def fastest(layers: Sequence[Layer], allowed: Sequence[str], device: torch.device) -> Arithmetic:
     """Choose among the `allowed` precisions, and a memory format that goes with it."""
     on_gpu = device.type == "cuda"

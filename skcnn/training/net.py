@@ -23,6 +23,7 @@ from skcnn.training.arithmetic import (
     Arithmetic,
     as_asked,
     choose_arithmetic,
+    count_products,
 )
 from skcnn.training.averaging import WeightAverage
 from skcnn.training.batches import BatchIterator, LabelledImages
@@ -48,6 +49,12 @@ from skcnn.training.state import Journal, get_state, set_state
 from skcnn.transfer import observable
 
 _MOST_PREDICTION_ROWS = 256
+# Requests of fewer rows are filled up to this number where the forward pass then takes no more than
+# so many multiplications, a few milliseconds. From 16 rows on, the networks of this package gave a
+# row the same bytes in batches of any size, on an x86-64 CPU; below, probabilities differ by up to
+# 1e-6 (examples/benchmarks/prediction_batches.py).
+_FEWEST_PREDICTION_ROWS = 16
+_CHEAP_PRODUCTS = 1 << 28
 # Pixels of one batch as the network sees them, and as they are before: to bound memory.
 _MOST_PREDICTION_PIXELS = 256 * 96 * 96
 _MOST_RAW_PIXELS = 256 * 512 * 512
@@ -101,7 +108,9 @@ class ImageClassifierNet(NeuralNetClassifier):
     _is_cut_short = False  # by a callback that is no part of what tells fits apart
     _gradients_unchecked = False
     micro_batches: MicroBatches | None = None  # of the fit under way, where it may split batches
-    head_name: str | None = None  # part of the network that makes the logits, once it was found
+    # The part that makes the logits, and the multiplications of an image, once they were found.
+    head_name: str | None = None
+    n_products: int | None = None
 
     def __init__(
         self,
@@ -522,6 +531,18 @@ class ImageClassifierNet(NeuralNetClassifier):
             fit_in = min(fit_in, _MOST_RAW_PIXELS // math.prod(self.raw_size))
         fit_in = max(1, fit_in)
         return min(_MOST_PREDICTION_ROWS, 1 << (fit_in.bit_length() - 1))
+
+    def rows_for(self, n_images: int, n_channels: int) -> int:
+        """Rows of each batch of a request of `n_images`: few are filled up, where that is cheap."""
+        most = self.prediction_rows
+        rows = math.ceil(n_images / math.ceil(n_images / most))
+        if rows >= _FEWEST_PREDICTION_ROWS:
+            return rows
+        if self.n_products is None:
+            shape = (n_channels, *self.preprocessing_.size)
+            self.n_products = count_products(self.module_, shape, torch.device(self.device))
+        is_cheap = _FEWEST_PREDICTION_ROWS * self.n_products <= _CHEAP_PRODUCTS
+        return min(_FEWEST_PREDICTION_ROWS, most) if is_cheap else rows
 
     @torch.inference_mode()
     def logits(self, batches: Iterable[Tensor], *, mirrored: bool = False) -> Iterator[Tensor]:
