@@ -69,7 +69,7 @@ LEARNING = [
     InceptionV3Classifier(
         width_ratio=8, dropout=0, lr=5e-3, max_epochs=4, batch_size=16, early_stopping=False
     ),
-    ResNetClassifier(width_ratio=8, lr=5e-3, max_epochs=6, batch_size=16),
+    ResNetClassifier(width_ratio=8, lr=5e-3, max_epochs=6, batch_size=16, early_stopping=False),
     CNNClassifier(module=TinyNet, lr=1e-2, max_epochs=6, batch_size=16),
 ]
 SHORT = {"max_epochs": 2, "batch_size": 16}
