@@ -6,3 +6,8 @@ import re
 def names(parameter, value):
     """Pattern of a message that names a parameter and the value that it got."""
     return rf"(?s)'{parameter}'.*[Gg]ot .*{re.escape(repr(value))}"
+
+
+def mentions(*words):
+    """Pattern of a message that has all of these, in any order: names, values, paths, numbers."""
+    return r"(?s)\A" + "".join(rf"(?=.*(?<!\w){re.escape(str(word))}(?!\w))" for word in words)
