@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers.messages import mentions, names
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
@@ -97,11 +98,10 @@ def clf(clothes):
 
 
 def test_bad_paths(clf, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"'path' parameter of export_onnx.*Make the fold"):
-        clf.export_onnx(tmp_path / "nowhere" / "model.onnx")
-    with pytest.raises(
-        IsADirectoryError, match="'path' parameter of export_onnx must be the path of"
-    ):
+    path = tmp_path / "nowhere" / "model.onnx"
+    with pytest.raises(FileNotFoundError, match=names("path", str(path))):
+        clf.export_onnx(path)
+    with pytest.raises(IsADirectoryError, match=names("path", str(tmp_path))):
         clf.export_onnx(tmp_path)
     with pytest.raises(NotFittedError):
         CNNClassifier(module=linear).export_onnx(tmp_path / "model.onnx")
@@ -122,7 +122,7 @@ class OfOneBatch(nn.Module):
 def test_a_network_of_one_size_of_batch_is_refused(clothes, tmp_path):
     X, y = clothes
     clf = fitted(CNNClassifier(module=OfOneBatch), X[:40], y[:40])
-    with pytest.raises(ValueError, match="must take any number of images|can express"):
+    with pytest.raises(ValueError, match=mentions("CNNClassifier", "OfOneBatch")):
         clf.export_onnx(tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 
@@ -139,7 +139,7 @@ def test_labels_may_be_any_text(clothes, tmp_path):
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime", "onnxscript"])
 def test_a_missing_extra_is_named(clf, tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=r"pip install 'skcnn\[onnx\]'"):
+    with pytest.raises(ImportError, match=mentions(package, "'skcnn[onnx]'")):
         clf.export_onnx(tmp_path / "model.onnx")
 
 
@@ -166,14 +166,15 @@ class Drawing(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("module", "message"),
-    [(Branching, "got Branching, which it cannot: .*"), (Drawing, "to 0.0001; got a difference")],
+    ("module", "named"),
+    [(Branching, ["Branching", "ONNX"]), (Drawing, [1e-4, "ONNX"])],
+    ids=["Branching", "Drawing"],
 )
-def test_a_network_that_cannot_be_expressed(module, message, clothes, tmp_path):
+def test_a_network_that_cannot_be_expressed(module, named, clothes, tmp_path):
     X, y = clothes
     clf = fitted(CNNClassifier(module=module), X[:40], y[:40] % 2)
     (tmp_path / "model.onnx").write_text("older")
-    with pytest.raises(ValueError, match=f"The network of CNNClassifier must .*{message}"):
+    with pytest.raises(ValueError, match=mentions("CNNClassifier", *named)):
         clf.export_onnx(tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx").read_text() == "older"
     assert len(list(tmp_path.iterdir())) == 1
