@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from helpers.messages import mentions
 from skorch.callbacks import Callback
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
@@ -456,7 +457,7 @@ def test_an_estimator_of_ones_own_needs_a_name(tmp_path):
     class Local(LeNetClassifier):
         pass
 
-    with pytest.raises(ValueError, match="class of Local"):
+    with pytest.raises(ValueError, match=mentions("Local", "memory=None")):
         Local(memory=tmp_path).fit(*images())
 
 
