@@ -1,6 +1,7 @@
 """Images on disk: the right pixels, each decoded once, and an error that names every bad file."""
 
 import contextlib
+import errno
 import io
 import os
 import pickle
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.messages import mentions, names
 from PIL import Image
 from sklearn.model_selection import (
     GridSearchCV,
@@ -295,10 +297,11 @@ def test_a_disk_without_room_is_an_error(files, decoding):
     images = ImageFiles(files[0])
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(OSError, match=r"cannot be kept in .*: File too large.* TMPDIR"):
+        with pytest.raises(OSError, match=mentions("TMPDIR", "image_size")) as caught:
             images.decode() if decoding else ImageFiles(files[0])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
     np.testing.assert_array_equal(images, files[1])
 
 
@@ -306,17 +309,17 @@ def test_a_disk_that_is_too_small_is_an_error_before_anything_is_decoded(files, 
     images = ImageFiles(files[0])
     free = 10 * 28 * 28
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
-    with pytest.raises(
-        OSError, match=r"cannot be kept in .*skcnn-images-.*: No space.* 4\.7e-05 GB"
-    ):
+    with pytest.raises(OSError, match=mentions("TMPDIR", "image_size", "4.7e-05 GB")) as caught:
         images.decode()
+    assert caught.value.errno == errno.ENOSPC
     assert not images._cache.n_decoded.any()
     np.testing.assert_array_equal(images[:10], files[1][:10])
 
 
 @pytest.mark.parametrize("image_size", [10**5, (10**6, 90)])
 def test_an_image_size_that_fills_the_memory_is_refused(files, image_size):
-    with pytest.raises(ValueError, match=r"'image_size' .* 89478485 pixels at most; got 10+ × "):
+    message = mentions("'image_size'", 89478485, *np.ravel(image_size), "max_pixels")
+    with pytest.raises(ValueError, match=message):
         ImageFiles(files[0], image_size)
 
 
@@ -332,7 +335,7 @@ def test_a_lack_of_memory_is_no_fault_of_a_file(files, monkeypatch):
     images = ImageFiles(files[0][:3])
     with monkeypatch.context() as patch:
         patch.setattr("skcnn.images._cache.decode_image", fail)
-        with pytest.raises(MemoryError, match=r"0\.png' to 28 × 28 pixels. .*smaller image_size"):
+        with pytest.raises(MemoryError, match=mentions("0.png", "28 × 28", "image_size")):
             images.decode()
     np.testing.assert_array_equal(images, files[1][:3])
     monkeypatch.setattr("skcnn.images._files.read_header", fail)
@@ -344,7 +347,7 @@ def test_progress_is_shown_when_it_is_asked_for(files, capsys):
     paths, _, y = files
     ImageFiles(paths).decode()
     assert capsys.readouterr().err == ""
-    with pytest.raises(ValueError, match="'verbose' .* True or False; got 'no'"):
+    with pytest.raises(ValueError, match=names("verbose", "no")):
         ImageFiles(paths).decode(verbose="no")
     ImageFiles(paths).decode(verbose=True)
     assert "60/60" in capsys.readouterr().err
@@ -485,9 +488,7 @@ def test_the_first_frame_is_taken_and_said_so(tmp_path):
         for name in ("a.gif", "b.tiff", "c.png")
     ]
     X = ImageFiles(paths, mode="L")
-    with pytest.warns(
-        AnimatedImageWarning, match=r"first frame.*a\.gif.*b\.tiff.*c\.png"
-    ) as caught:
+    with pytest.warns(AnimatedImageWarning, match=mentions("a.gif", "b.tiff", "c.png")) as caught:
         X.decode()
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -552,9 +553,8 @@ def test_a_large_jpeg_is_decoded_at_less_than_its_size_without_loss(tmp_path, si
 
 def test_sizes_that_differ(tmp_path):
     paths = [save(tmp_path, f"{n}.png", photograph(n, 9)) for n in (5, 5, 6, 7)]
-    with pytest.raises(
-        ValueError, match=r"'image_size'.*5 × 9 .*'.*5\.png' and 6 × 9 in '.*6\.png'"
-    ):
+    message = mentions("'image_size'", "5 × 9", "5.png", "6 × 9", "6.png")
+    with pytest.raises(ValueError, match=message):
         ImageFiles(paths)
     assert ImageFiles(paths, image_size=5).shape == (4, 5, 5, 3)
     assert ImageFiles([save(tmp_path, "one.png", photograph(1, 1))]).shape == (1, 1, 1, 3)
@@ -566,11 +566,10 @@ def test_an_image_beyond_the_limit_is_refused_unless_the_limit_is_raised(tmp_pat
     path = save(tmp_path, name, Image.new("1", (12_000, 10_000), 1))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(
-            ImageFileError, match=r"large\..*': it has 12000 × 10000 pixels, .*raise"
-        ):
+        message = mentions(name, "12000 × 10000", "max_pixels=89478485")
+        with pytest.raises(ImageFileError, match=message):
             ImageFiles([path], image_size=4)
-        with pytest.raises(ImageFileError, match="more than max_pixels=1000"):
+        with pytest.raises(ImageFileError, match=mentions(name, "max_pixels=1000")):
             ImageFiles([path], max_pixels=1000)
         image = decoded(path, image_size=4, max_pixels=120_000_000)
     assert (image == 255).all()
@@ -621,7 +620,7 @@ def test_what_an_image_is_resized_to_needs_room_too(tmp_path, monkeypatch):
 def test_a_bomb_takes_no_memory(tmp_path):
     (tmp_path / "bomb.png").write_bytes(png(50_000, 50_000, 8, 2, bytes(10**7)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(ImageFileError, match="50000 × 50000 pixels"):
+    with pytest.raises(ImageFileError, match=mentions("bomb.png", "50000 × 50000")):
         ImageFiles([tmp_path / "bomb.png"], image_size=8, mode="L").decode()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
 
@@ -668,7 +667,9 @@ def test_a_bad_file_is_named(tmp_path, name, options):
     assert list(raised.value.reasons) == [str(tmp_path / name)]
     assert repr(str(tmp_path / name)) in str(raised.value)
     reason = raised.value.reasons[str(tmp_path / name)]
-    assert ("no file" in reason) if name == "pipe.png" else reason
+    assert reason
+    exists = (tmp_path / name).exists()
+    assert (reason == os.strerror(errno.ENOENT)) == (not exists)
 
 
 def test_a_damaged_file_stops_a_fit_before_it_trains(files, tmp_path):
@@ -676,8 +677,9 @@ def test_a_damaged_file_stops_a_fit_before_it_trains(files, tmp_path):
     BAD["cut.png"](tmp_path / "cut.png")
     X = ImageFiles([*paths[:-1], tmp_path / "cut.png"], image_size=28, mode="L")
     clf = quick()
-    with pytest.raises(ImageFileError, match="1 image file cannot be used: '.*cut.png': "):
+    with pytest.raises(ImageFileError) as caught:
         clf.fit(X, y)
+    assert list(caught.value.reasons) == [str(tmp_path / "cut.png")]
     assert not hasattr(clf, "net_")
     assert clf.fit(X[:-1], y[:-1]).score(X[:-1], y[:-1]) >= 0
 
@@ -687,10 +689,10 @@ def test_all_bad_files_are_counted_and_the_error_travels(files, tmp_path):
     for path in paths[1:]:
         path.touch()
     paths[0].write_bytes(content_of("PNG")[:-400])
-    with pytest.raises(
-        ImageFileError, match="7 image files cannot .*; and 2 more. Repair"
-    ) as raised:
+    with pytest.raises(ImageFileError, match=mentions(7)) as raised:
         ImageFiles(paths)
+    assert list(raised.value.reasons) == [str(path) for path in paths[1:]]
+    assert sum(str(path) in str(raised.value) for path in paths) == 5
     copy = pickle.loads(pickle.dumps(raised.value))
     assert (str(copy), copy.reasons) == (str(raised.value), raised.value.reasons)
 
@@ -708,17 +710,20 @@ def test_a_file_that_changes_before_it_is_decoded_is_named(tmp_path, change):
         os.mkfifo(second)  # which would be waited for, for ever
     else:
         os.utime(second, ns=(0, 0))
-    reason = "No such file" if change == "gone" else "it has changed since"
-    with pytest.raises(ImageFileError, match=rf"b\.png': {reason}"):
+    with pytest.raises(ImageFileError) as caught:
         X.decode()
+    ((path, reason),) = caught.value.reasons.items()
+    assert path == str(second)
+    assert (reason == os.strerror(errno.ENOENT)) == (change == "gone")
     np.testing.assert_array_equal(X[0], photograph())
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path_factory):
     path = save(tmp_path_factory.mktemp("secret"), "x.png", photograph())
     path.chmod(0)
-    with unprivileged(), pytest.raises(ImageFileError, match=r"x\.png': Permission denied"):
+    with unprivileged(), pytest.raises(ImageFileError) as caught:
         ImageFiles([path], image_size=4, mode="L").decode()
+    assert caught.value.reasons == {str(path): os.strerror(errno.EACCES)}
 
 
 @contextlib.contextmanager
@@ -751,25 +756,25 @@ def test_odd_names_work(tmp_path):
 @pytest.mark.parametrize(
     ("paths", "params", "message"),
     [
-        ("x.png", {}, "'paths' .* got 'x.png' instead. For one file, .*; for a folder, "),
-        (Path("x"), {}, "'paths' parameter of ImageFiles must be a sequence of paths"),
-        (None, {}, "'paths' .* got None"),
-        ([], {}, r"'paths' .* must be at least one path; got \[\]"),
-        ([np.zeros((2, 2))], {}, "(?s)must hold paths; got array.* at 0"),
-        (["x.png", None], {}, "must hold paths; got None at 1"),
-        (["x.png", ""], {}, "must hold paths; got '' at 1"),
-        ([b"\x89PNG\0\0" * 99], {}, r"must hold paths; got b'\\x89PNG.{,60} at 0 .* arrays"),
-        ({"a.png": 0}, {}, "sequence of paths, or one column of them; got {'a.png': 0} instead"),
-        (pd.DataFrame({"a": ["x"], "b": ["y"]}), {}, "(?s)sequence of paths.*for a table, load"),
-        (np.array([["x", "y"]]), {}, "must hold paths; got array"),
-        (["x.png"], {"image_size": 0}, "'image_size' parameter of ImageFiles must be .*; got 0"),
-        (["x.png"], {"image_size": (3, 4, 5)}, "'image_size'"),
-        (["x.png"], {"image_size": 2.5}, "'image_size'"),
-        (["x.png"], {"image_size": True}, "'image_size'"),
-        (["x.png"], {"mode": "CMYK"}, "'mode' .* None, 'L', 'RGB' or 'RGBA'; got 'CMYK'"),
-        (["x.png"], {"resize": "pad"}, "'resize' .* 'squash' or 'crop'; got 'pad'"),
-        (["x.png"], {"crop_pct": 0}, r"'crop_pct' .* in \(0, 1\]; got 0"),
-        (["x.png"], {"max_pixels": -1}, "'max_pixels' .* positive integer; got -1"),
+        ("x.png", {}, mentions("'paths'", "'x.png'", "load_image_folder")),
+        (Path("x"), {}, names("paths", Path("x"))),
+        (None, {}, names("paths", None)),
+        ([], {}, names("paths", [])),
+        ([np.zeros((2, 2))], {}, mentions("'paths'", "array([[0., 0.],", 0)),
+        (["x.png", None], {}, mentions("'paths'", None, 1)),
+        (["x.png", ""], {}, mentions("'paths'", "''", 1)),
+        ([b"\x89PNG\0\0" * 99], {}, r"'paths'.* b'\\x89PNG\S{,60} "),
+        ({"a.png": 0}, {}, names("paths", {"a.png": 0})),
+        (pd.DataFrame({"a": ["x"], "b": ["y"]}), {}, mentions("'paths'", "load_image_table")),
+        (np.array([["x", "y"]]), {}, mentions("'paths'", "array(['x', 'y']")),
+        (["x.png"], {"image_size": 0}, names("image_size", 0)),
+        (["x.png"], {"image_size": (3, 4, 5)}, names("image_size", (3, 4, 5))),
+        (["x.png"], {"image_size": 2.5}, names("image_size", 2.5)),
+        (["x.png"], {"image_size": True}, names("image_size", True)),
+        (["x.png"], {"mode": "CMYK"}, names("mode", "CMYK")),
+        (["x.png"], {"resize": "pad"}, names("resize", "pad")),
+        (["x.png"], {"crop_pct": 0}, names("crop_pct", 0)),
+        (["x.png"], {"max_pixels": -1}, names("max_pixels", -1)),
     ],
 )
 def test_bad_parameters(paths, params, message):
@@ -780,10 +785,10 @@ def test_bad_parameters(paths, params, message):
 def test_no_image_is_no_input(files):
     paths, _, y = files
     clf = quick(max_epochs=1)
-    with pytest.raises(ValueError, match="X must hold at least one image; got 0 samples"):
+    with pytest.raises(ValueError, match=mentions("X", 0)):
         clf.fit(ImageFiles(paths)[:0], y[:0])
     clf.fit(ImageFiles(paths), y)
-    with pytest.raises(ValueError, match=r"\(28, 28\), .*; got \(20, 20\)"):
+    with pytest.raises(ValueError, match=mentions("X", (28, 28), (20, 20))):
         clf.predict(ImageFiles(paths, image_size=20))
 
 
