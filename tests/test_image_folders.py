@@ -1,5 +1,6 @@
 """Folders and tables of images: what is loaded, what is refused, and what is told about it."""
 
+import errno
 import itertools
 import os
 import shutil
@@ -8,6 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.messages import mentions, names
 from PIL import Image
 from sklearn.model_selection import cross_val_score
 
@@ -79,7 +81,7 @@ def test_without_the_check_nothing_is_decoded(pets):
         warnings.simplefilter("error")
         loaded = load_image_folder(pets, check=False)
     assert not loaded.data._cache.n_decoded.any()
-    with pytest.raises(ImageFileError, match=r"cat/2\.png"):
+    with pytest.raises(ImageFileError, match=mentions("cat/2.png")):
         LeNetClassifier().fit(loaded.data, loaded.target)
 
 
@@ -213,7 +215,8 @@ def test_a_folder_within_may_be_linked_once(pets):
 def test_the_same_file_in_two_classes(pets):
     shutil.copy(pets / "cat/2.png", pets / "dog/copy.png")
     shutil.copy(pets / "dog/a.PNG", pets / "dog/twin.png")  # in one class: that is no matter
-    with pytest.warns(DuplicateFilesWarning, match=r"cat/2\.png' = '.*dog/copy\.png'") as caught:
+    message = mentions("cat/2.png", "dog/copy.png")
+    with pytest.warns(DuplicateFilesWarning, match=message) as caught:
         loaded = load_image_folder(pets)
     assert len(caught) == 1
     assert caught[0].filename == __file__
@@ -227,7 +230,8 @@ def test_the_same_file_in_train_and_test(tmp_path, subset):
     shutil.copy(tmp_path / "train/cat/1.png", tmp_path / "test/cat/9.png")
     put(tmp_path, "val/cat/1.png", "val/dog/1.png")
     shutil.copy(tmp_path / "val/cat/1.png", tmp_path / "val/dog/9.png")
-    with pytest.warns(DuplicateFilesWarning, match=r"1 file is .*train/cat/1\.png") as caught:
+    message = mentions(1, "train/cat/1.png", "test/cat/9.png")
+    with pytest.warns(DuplicateFilesWarning, match=message) as caught:
         loaded = load_image_folder(tmp_path, subset=subset)
     assert len(caught) == 1
     pair = {str(tmp_path / "train/cat/1.png"), str(tmp_path / "test/cat/9.png")}
@@ -249,12 +253,13 @@ def test_bad_files_are_errors_or_skipped_and_listed(pets):
     (pets / "dog/empty.gif").touch()
     (pets / "dog/nowhere.png").symlink_to("gone.png")
     os.mkfifo(pets / "dog/pipe.png")
-    with pytest.raises(ImageFileError, match=r"4 image files .*empty\.gif': it is empty") as raised:
+    with pytest.raises(ImageFileError, match=mentions(4, "empty.gif")) as raised:
         load_image_folder(pets, check=False)
     assert len(raised.value.reasons) == 4
-    with pytest.raises(ImageFileError, match=r"6 image files cannot be used") as raised:
+    with pytest.raises(ImageFileError, match=mentions(6)) as raised:
         load_image_folder(pets)
     reasons = raised.value.reasons
+    assert len(reasons) == 6
     loaded = load_image_folder(pets, on_error="skip")
     names = ["cat/10.bmp", "cat/2.png", "cat/kittens/1.tif", "dog/a.PNG", "dog/b.png"]
     assert names_in(pets, loaded) == names
@@ -273,24 +278,25 @@ def test_bad_files_are_errors_or_skipped_and_listed(pets):
 def test_bad_files_are_named_before_sizes_that_differ(pets):
     Image.new("L", (9, 9)).save(pets / "cat/small.png")
     (pets / "dog/empty.png").touch()
-    with pytest.raises(ImageFileError, match=r"1 image file .*empty\.png': it is empty"):
+    with pytest.raises(ImageFileError) as raised:
         load_image_folder(pets)
-    with pytest.raises(ValueError, match="'image_size'"):
+    assert list(raised.value.reasons) == [str(pets / "dog/empty.png")]
+    message = mentions("'image_size'", "9 × 9", "cat/small.png")
+    with pytest.raises(ValueError, match=message):
         load_image_folder(pets, on_error="skip")
 
 
 def test_one_damaged_file_stops_the_load(pets):
     cut(pets / "cat/2.png")
-    with pytest.raises(
-        ImageFileError, match=r"1 image file cannot be used: '.*cat/2\.png': .*skip"
-    ):
+    with pytest.raises(ImageFileError, match=mentions("cat/2.png", "on_error='skip'")) as raised:
         load_image_folder(pets)
+    assert list(raised.value.reasons) == [str(pets / "cat/2.png")]
 
 
 def test_animated_files_are_a_warning_at_the_call(pets):
     frames = [Image.new("L", (12, 12), value) for value in (10, 200)]
     frames[0].save(pets / "cat/moving.gif", save_all=True, append_images=frames[1:])
-    with pytest.warns(AnimatedImageWarning, match=r"moving\.gif") as caught:
+    with pytest.warns(AnimatedImageWarning, match=mentions("moving.gif")) as caught:
         load_image_folder(pets, mode="L")
     assert caught[0].filename == __file__
 
@@ -306,18 +312,21 @@ def test_a_folder_that_may_not_be_read(pets, monkeypatch):
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(ImageFileError, match="dog/secret': Permission denied"):
+    with pytest.raises(ImageFileError) as raised:
         load_image_folder(pets)
+    assert raised.value.reasons == {secret: "Permission denied"}
     loaded = load_image_folder(pets, on_error="skip")
     assert loaded.report.skipped == {secret: "Permission denied"}
     assert len(loaded.data) == 5
     (pets / "cat/empty.png").touch()
-    with pytest.raises(ImageFileError, match=r"2 image files .*secret': .*empty\.png': it is"):
+    with pytest.raises(ImageFileError) as raised:
         load_image_folder(pets)
+    assert set(raised.value.reasons) == {secret, str(pets / "cat/empty.png")}
     shutil.rmtree(pets / "dog")
     put(pets, "dog/secret/1.png")
-    with pytest.raises(ImageFileError, match="1 image file .*dog/secret': Permission denied"):
+    with pytest.raises(ImageFileError) as raised:
         load_image_folder(pets)
+    assert raised.value.reasons == {secret: "Permission denied"}
 
 
 # Folders that are none -------------------------------------------------------------------------
@@ -325,25 +334,20 @@ def test_a_folder_that_may_not_be_read(pets, monkeypatch):
 
 def test_no_class_folder(tmp_path):
     put(tmp_path, "1.png", "2.png")
-    with pytest.raises(
-        ValueError, match=r"'root' .* at least two classes; got .*holds none, and .*: 2 .*1\.png"
-    ):
+    with pytest.raises(ValueError, match=mentions("'root'", repr(str(tmp_path)), 2, "1.png")):
         load_image_folder(tmp_path)
 
 
 def test_one_class(tmp_path):
     put(tmp_path, "cat/1.png")
-    with pytest.raises(ValueError, match=r"at least two classes; got .*which holds 1 \('cat'\)"):
+    with pytest.raises(ValueError, match=mentions("'root'", repr(str(tmp_path)), 1, "('cat')")):
         load_image_folder(tmp_path)
 
 
 def test_an_empty_class_folder(pets):
     (pets / "eel").mkdir()
     (pets / "eel/readme.txt").touch()
-    with pytest.raises(
-        ValueError,
-        match=r"got none of 1 \('eel'\), and 5 of the other 2 .*readme\.txt': not named like",
-    ):
+    with pytest.raises(ValueError, match=mentions("('eel')", "eel/readme.txt", "classes=")):
         load_image_folder(pets)
     assert len(load_image_folder(pets, classes=["cat", "dog"]).data) == 5
 
@@ -351,7 +355,7 @@ def test_an_empty_class_folder(pets):
 def test_no_images(tmp_path):
     (tmp_path / "cat").mkdir()
     (tmp_path / "dog").mkdir()
-    with pytest.raises(ValueError, match=r"got none of 2 \('cat', 'dog'\).*: none"):
+    with pytest.raises(ValueError, match=mentions(2, "('cat', 'dog')")):
         load_image_folder(tmp_path)
 
 
@@ -359,7 +363,7 @@ def test_no_images(tmp_path):
 def test_a_class_of_bad_images_alone(pets, damage):
     put(pets, "eel/1.png")
     damage(pets / "eel/1.png")
-    with pytest.raises(ValueError, match=r"got none of 1 \('eel'\).*eel/1\.png': "):
+    with pytest.raises(ValueError, match=mentions("('eel')", "eel/1.png", "classes=")):
         load_image_folder(pets, on_error="skip")
 
 
@@ -367,28 +371,29 @@ def test_bad_images_alone(tmp_path):
     put(tmp_path, "cat/1.png", "dog/1.png")
     for path in tmp_path.glob("*/1.png"):
         path.write_text("<html>")
-    with pytest.raises(ImageFileError, match="2 image files cannot be used"):
+    with pytest.raises(ImageFileError, match=mentions(2)) as raised:
         load_image_folder(tmp_path, on_error="skip")
+    assert len(raised.value.reasons) == 2
 
 
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"root": "nowhere"}, "'root' parameter of load_image_folder must be a folder; got 'nowh"),
-        ({"root": None}, "'root' .* got None"),
-        ({"subset": "valid"}, "'subset' .* None, 'train', 'test' or 'val'; got 'valid'"),
-        ({"subset": "test"}, r"'subset' .* got 'test', where .* holds 2 \('cat', 'dog'\)"),
-        ({"classes": "cat"}, "'classes' .* sequence of names; got 'cat'"),
-        ({"classes": ["cat", "cow"]}, r"'classes' .* 2 \('cat', 'dog'\); got \['cat', 'cow'\]"),
-        ({"classes": ["cat"]}, "'classes' .* at least two"),
-        ({"classes": [["cat"]]}, r"'classes' .* sequence of names; got \[\['cat'\]\]"),
-        ({"max_per_class": True}, "'max_per_class' .* positive integer; got True"),
-        ({"max_per_class": 0}, "'max_per_class' .* positive integer; got 0"),
-        ({"on_error": "ignore"}, "'on_error' .* 'raise' or 'skip'; got 'ignore'"),
-        ({"check": "no"}, "'check' parameter of load_image_folder must be True or False; got 'no'"),
-        ({"follow_links": "x"}, "'follow_links' .* True or False; got 'x'"),
-        ({"verbose": None}, "'verbose' .* True or False; got None"),
-        ({"image_size": -1}, "'image_size' parameter of ImageFiles"),
+        ({"root": "nowhere"}, names("root", "nowhere")),
+        ({"root": None}, names("root", None)),
+        ({"subset": "valid"}, names("subset", "valid")),
+        ({"subset": "test"}, mentions("'subset'", "'test'", "('cat', 'dog')")),
+        ({"classes": "cat"}, names("classes", "cat")),
+        ({"classes": ["cat", "cow"]}, names("classes", ["cat", "cow"])),
+        ({"classes": ["cat"]}, names("classes", ["cat"])),
+        ({"classes": [["cat"]]}, names("classes", [["cat"]])),
+        ({"max_per_class": True}, names("max_per_class", True)),
+        ({"max_per_class": 0}, names("max_per_class", 0)),
+        ({"on_error": "ignore"}, names("on_error", "ignore")),
+        ({"check": "no"}, names("check", "no")),
+        ({"follow_links": "x"}, names("follow_links", "x")),
+        ({"verbose": None}, names("verbose", None)),
+        ({"image_size": -1}, names("image_size", -1)),
     ],
 )
 def test_bad_parameters(pets, params, message):
@@ -398,35 +403,38 @@ def test_bad_parameters(pets, params, message):
 
 def test_a_split_folder_is_not_taken_for_classes(tmp_path):
     put(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png")
-    with pytest.raises(ValueError, match=r"'subset' .* got None for .*"):
+    with pytest.raises(ValueError, match=mentions("'subset'", None, "('test', 'train')")):
         load_image_folder(tmp_path)
     loaded = load_image_folder(tmp_path, classes=["train", "test"])
     assert loaded.target.tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(
-    ("names", "remedy"),
+    ("folders", "found"),
     [
-        (("train", "validation"), "2 .*Give subset='train'. Call them train, test and val;"),
-        (("train", "test"), "2 .*Give subset='train';"),
-        (("Train", "Test"), r"2 \('Test', 'Train'\) among .*Call them train, test and val"),
-        (("training", "testing"), "Call them train, test and val"),
-        (("train", "extra"), r"1 \('train'\) among 2 .*Give subset='train'"),
-        (("train",), "Give subset='train'"),
-        (("valid", "cat", "dog"), "Call them train, test and val"),
+        (("train", "validation"), ["('train', 'validation')"]),
+        (("train", "test"), ["('test', 'train')"]),
+        (("Train", "Test"), ["('Test', 'Train')"]),
+        (("training", "testing"), ["('testing', 'training')"]),
+        (("train", "extra"), ["('train')", "('extra', 'train')"]),
+        (("train",), ["('train')"]),
+        (("valid", "cat", "dog"), ["('valid')", "('cat', 'dog', 'valid')"]),
     ],
+    ids=",".join,
 )
-def test_folders_named_like_subsets_are_no_classes(tmp_path, names, remedy):
-    for name in names:
+def test_folders_named_like_subsets_are_no_classes(tmp_path, folders, found):
+    for name in folders:
         put(tmp_path, f"{name}/cat/1.png", f"{name}/dog/1.png")
-    with pytest.raises(ValueError, match=f"'subset' .* got None .*{remedy}"):
+    with pytest.raises(ValueError, match=mentions("'subset'", None, *found)) as raised:
         load_image_folder(tmp_path)
+    assert ("subset='train'" in str(raised.value)) == ("train" in folders)
 
 
 def test_a_subset_behind_a_link_is_not_missing_without_a_word(tmp_path, pets):
     (tmp_path / "root").mkdir()
     (tmp_path / "root/train").symlink_to(pets)
-    with pytest.raises(ValueError, match="got 'train', where .* holds none, .* follow_links=True"):
+    message = mentions("'subset'", "'train'", "root/train", "follow_links=True")
+    with pytest.raises(ValueError, match=message):
         load_image_folder(tmp_path / "root", subset="train")
     images = load_image_folder(tmp_path / "root", subset="train", follow_links=True)
     assert len(images.data) == 5
@@ -439,14 +447,13 @@ def test_a_class_may_have_the_name_of_a_subset(tmp_path):
 
 def test_a_subset_without_classes(tmp_path):
     put(tmp_path, "train/cat/1.png", "train/dog/1.png", "test/1.png", "test2/9.png")
-    with pytest.raises(
-        ValueError,
-        match=r"'subset' .* got 'test', where '.*/test' holds none, and other things: 1 .*1\.png'"
-        r".*load_image_table, and without labels, by skcnn\.ImageFiles",
-    ):
+    remedies = ["load_image_table", "skcnn.ImageFiles"]
+    message = mentions("'subset'", "'test'", "('cat', 'dog')", "test/1.png", *remedies)
+    with pytest.raises(ValueError, match=message):
         load_image_folder(tmp_path, subset="test")
     put(tmp_path, "test/eel/1.png")
-    with pytest.raises(ValueError, match=r"2 \('cat', 'dog'\); got 'test', .* 1 \('eel'\)"):
+    message = mentions("'subset'", "'test'", "('cat', 'dog')", "('eel')")
+    with pytest.raises(ValueError, match=message):
         load_image_folder(tmp_path, subset="test", classes=["cat", "dog"])
 
 
@@ -485,8 +492,9 @@ def test_a_csv_file_is_the_table_in_it(pets, table):
 def test_bad_files_of_a_table(pets, table):
     cut(pets / "cat/2.png")
     (pets / "cat/10.bmp").unlink()
-    with pytest.raises(ImageFileError, match=r"10\.bmp': No such file"):
+    with pytest.raises(ImageFileError, match=mentions("cat/10.bmp", "cat/2.png")) as raised:
         load_image_table(table, "file", "pet", root=pets)
+    assert raised.value.reasons[str(pets / "cat/10.bmp")] == os.strerror(errno.ENOENT)
     loaded = load_image_table(table, "file", "pet", root=pets, on_error="skip")
     assert names_in(pets, loaded) == ["dog/b.png", "dog/a.PNG", "cat/kittens/1.tif"]
     assert loaded.target.tolist() == [1, 1, 0]
@@ -495,7 +503,7 @@ def test_bad_files_of_a_table(pets, table):
 
 def test_the_same_file_under_two_labels(pets, table):
     table.loc["f"] = ["cat/2.png", 7, 0.0]
-    with pytest.warns(DuplicateFilesWarning, match=r"cat/2\.png' = '.*cat/2\.png'"):
+    with pytest.warns(DuplicateFilesWarning, match=r"(?s)cat/2\.png'.*cat/2\.png'"):
         loaded = load_image_table(table, "file", "pet", root=pets)
     assert loaded.target.tolist() == [1, 0, 1, 0, 0, 1]
 
@@ -503,26 +511,30 @@ def test_the_same_file_under_two_labels(pets, table):
 @pytest.mark.parametrize(
     ("change", "arguments", "message"),
     [
-        ({}, ("path", "pet"), r"'path_column' .* 3 \('file', 'pet', 'age'\); got 'path'"),
-        ({}, ("file", "label"), "'target_column' .* got 'label'"),
+        ({}, ("path", "pet"), mentions("'path_column'", "('file', 'pet', 'age')", "'path'")),
+        ({}, ("file", "label"), names("target_column", "label")),
+        ({}, ("age", "pet"), mentions("'path_column'", "'age'", 1.5, 0)),
+        ({"pet": 1}, ("file", "pet"), mentions("'target_column'", "'pet'", "1 (1)")),
         (
-            {},
-            ("age", "pet"),
-            "'path_column' .* a column of paths; got 'age', which holds 1.5 in row 0",
-        ),
-        ({"pet": 1}, ("file", "pet"), r"'target_column' .* two labels; got 'pet', .* 1 \(1\)"),
-        ({"pet": [1, "a", 1, 1, 1]}, ("file", "pet"), "labels of one type; got 'pet'"),
-        ({"pet": [np.zeros(2)] * 5}, ("file", "pet"), "labels of one type; got 'pet': unhashable"),
-        ({"pet": [1, 2, np.nan, 1, 1]}, ("file", "pet"), "got nan in column 'pet' of row 2"),
-        (
-            {"file": ["a", None, "b", "c", "d"]},
+            {"pet": [1, "a", 1, 1, 1]},
             ("file", "pet"),
-            "got (None|nan) in column 'file' of row 1",
+            mentions("'target_column'", "'pet'", "'str'"),
         ),
-        ({"file": ["a", "b", "", "c", "d"]}, ("file", "pet"), "'' in column 'file' of row 2"),
-        ({"pet": ["a", "b", "a", "", "b"]}, ("file", "pet"), "'' in column 'pet' of row 3"),
-        ({"pet": pd.array([1, 2, 1, 2, None], "Int64")}, ("file", "pet"), "NA> in .* 4"),
-        ({}, ("file", "file"), "'target_column' .* another column than .*; got 'file'"),
+        (
+            {"pet": [np.zeros(2)] * 5},
+            ("file", "pet"),
+            mentions("'target_column'", "'pet'", "ndarray"),
+        ),
+        ({"pet": [1, 2, np.nan, 1, 1]}, ("file", "pet"), mentions("nan", "'pet'", 2)),
+        ({"file": ["a", None, "b", "c", "d"]}, ("file", "pet"), mentions("'file'", 1)),
+        ({"file": ["a", "b", "", "c", "d"]}, ("file", "pet"), mentions("''", "'file'", 2)),
+        ({"pet": ["a", "b", "a", "", "b"]}, ("file", "pet"), mentions("''", "'pet'", 3)),
+        (
+            {"pet": pd.array([1, 2, 1, 2, None], "Int64")},
+            ("file", "pet"),
+            mentions("<NA>", "'pet'", 4),
+        ),
+        ({}, ("file", "file"), names("target_column", "file")),
     ],
 )
 def test_bad_tables(pets, table, change, arguments, message):
@@ -538,9 +550,9 @@ def test_paths_of_a_table_may_be_bytes(pets, table):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"root": 3}, "'root' parameter of load_image_table must be None or .*; got 3"),
-        ({"check": "no"}, "'check' .* True or False; got 'no'"),
-        ({"verbose": 2}, "'verbose' .* True or False; got 2"),
+        ({"root": 3}, names("root", 3)),
+        ({"check": "no"}, names("check", "no")),
+        ({"verbose": 2}, names("verbose", 2)),
     ],
 )
 def test_bad_parameters_of_a_table(table, params, message):
@@ -550,7 +562,7 @@ def test_bad_parameters_of_a_table(table, params, message):
 
 def test_columns_of_one_name(pets, table):
     (pets / "t.csv").write_text("file,pet,pet\n1.png,cat,dog\n2.png,dog,cat\n")
-    message = r"'target_column' .* one column alone, .* 3 \('file', 'pet', 'pet'\); got 'pet'"
+    message = mentions("'target_column'", "('file', 'pet', 'pet')", "'pet'")
     with pytest.raises(ValueError, match=message):
         load_image_table(pets / "t.csv", "file", "pet")
     with pytest.raises(ValueError, match=message):
@@ -559,15 +571,15 @@ def test_columns_of_one_name(pets, table):
 
 def test_bad_tables_of_other_kinds(pets):
     (pets / "t.csv").write_text("file,pet\n1.png,cat\na,b.png,dog\n")
-    with pytest.raises(ValueError, match="2 columns in each row; got 3 fields in row 1, .* quotes"):
+    with pytest.raises(ValueError, match=mentions(2, 3, 1)):
         load_image_table(pets / "t.csv", "file", "pet")
-    with pytest.raises(ValueError, match=r"'frame' .* a DataFrame or a path; got \[\]"):
+    with pytest.raises(ValueError, match=names("frame", [])):
         load_image_table([], "file", "pet")
-    with pytest.raises(FileNotFoundError, match=r"nowhere\.csv"):
+    with pytest.raises(FileNotFoundError, match=mentions("nowhere.csv")):
         load_image_table(pets / "nowhere.csv", "file", "pet")
     (pets / "t.csv").write_text("file,pet\n1.png,cat\n2.png\n")
-    with pytest.raises(ValueError, match="got None in column 'pet' of row 1"):
+    with pytest.raises(ValueError, match=mentions(None, "'pet'", 1)):
         load_image_table(pets / "t.csv", "file", "pet")
     (pets / "t.csv").write_text("")
-    with pytest.raises(ValueError, match="'path_column' .* none; got 'file'"):
+    with pytest.raises(ValueError, match=names("path_column", "file")):
         load_image_table(pets / "t.csv", "file", "pet")
