@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.messages import mentions
 
 from skcnn import LeNetClassifier
 from skcnn._labels import check_labels, encode_labels, label_array
@@ -104,7 +105,7 @@ def test_labels_of_rarer_types_are_what_they_were(y):
     ids=lambda value: type(value).__name__,
 )
 def test_a_missing_label_is_named_by_its_row(y, row):
-    with pytest.raises(ValueError, match=rf"y_val contains .* image {row}\b"):
+    with pytest.raises(ValueError, match=mentions("y_val", row)):
         check_labels(y, 3, "Est", "y_val")
 
 
@@ -117,7 +118,7 @@ def test_a_missing_label_is_named_by_its_row(y, row):
         ([datetime.date(2020, 1, 1)] * 2, "date"),
         (pd.Series(pd.date_range("2020", periods=2, tz="UTC")), "Timestamp"),
         ([b"a", b"b"], "bytes"),
-        (np.array([b"a", b"b"]), "bytes"),
+        (np.array([b"a", b"b"]), "bytes_"),
         ([1, "a"], "str"),
         ([True, 2], "bool"),
         ([np.True_, 2], "bool"),
@@ -129,7 +130,7 @@ def test_a_missing_label_is_named_by_its_row(y, row):
     ids=str,
 )
 def test_labels_that_no_array_holds_as_they_are_refused(y, kind):
-    with pytest.raises(ValueError, match=rf"y must have labels .*{kind}"):
+    with pytest.raises(ValueError, match=mentions("y", repr(kind))):
         check_labels(y, 2, "Est")
 
 
@@ -139,7 +140,7 @@ def test_equal_numbers_of_other_types_are_the_same_label():
         assert encode_labels(y, classes, "Est").tolist() == [2, 0]
     assert encode_labels(np.array([0.0]), classes, "Est").tolist() == [0]
     for unknown in (np.array([2**53 + 2], np.uint64), np.array(["0"]), np.array([0.5])):
-        with pytest.raises(ValueError, match="Est knows"):
+        with pytest.raises(ValueError, match=mentions("Est", unknown.tolist())):
             encode_labels(unknown, classes, "Est")
 
 
@@ -158,5 +159,5 @@ def test_a_classifier_gives_back_nullable_labels(clothes, values):
     first = LeNetClassifier(batch_size=32, random_state=0)
     first.partial_fit(X[:40], y[:40], classes=pd.Series(values).convert_dtypes().unique())
     assert first.partial_fit(X[40:], y[40:]).classes_.tolist() == clf.classes_.tolist()
-    with pytest.raises(ValueError, match="image 3"):
+    with pytest.raises(ValueError, match=mentions("y", 3)):
         clf.score(X[:5], [*y[:3].tolist(), None, y.iloc[4]])
