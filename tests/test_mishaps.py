@@ -3,11 +3,13 @@
 import copy
 import math
 import pickle
+import re
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from helpers.messages import mentions
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
@@ -82,8 +84,7 @@ def test_a_fit_that_diverges_is_left_after_its_last_good_epoch(clothes, options)
     fit = quick(callbacks=[Spoils(3, 4)], **options)
     error = left_by(fit, X, y)
     assert (error.epoch, error.batch, error.lr, error.n_good_epochs) == (3, 4, 1e-3, 2)
-    assert "nan in epoch 3, batch 4, at lr=0.001. The classifier has" in str(error)
-    assert "max_grad_norm" in str(error)
+    assert re.search(mentions("nan", 3, 4, "lr=0.001", "max_grad_norm"), str(error))
     copied = pickle.loads(pickle.dumps(error))  # as a worker sends it
     assert (str(copied), vars(copied)) == (str(error), vars(error))
     shorter = quick(max_epochs=2, **{**options, "patience": 1, "early_stopping": False})
@@ -115,7 +116,6 @@ def test_a_fit_that_diverges_at_once_stays_as_it_was(clothes):
     fit = quick(lr=1e6, optimizer="sgd")
     error = left_by(fit, X, y)
     assert (error.epoch, error.n_good_epochs) == (1, 0)
-    assert "is as it was before the fit" in str(error)
     assert not hasattr(fit, "net_")
     fit.set_params(lr=1e-3).fit(X, y)
     before = content(fit, X)
@@ -132,24 +132,24 @@ def test_training_that_goes_on_counts_its_epochs(clothes):
     error = left_by(fit, X, y)
     assert (error.epoch, error.n_good_epochs) == (4, 1)
     assert fit.n_epochs_ == fit.best_epoch_ == 3
-    assert "last good epoch, number 3" in str(error)
+    assert re.search(mentions(3), str(error))  # the last good one
     fit.set_params(callbacks=None).partial_fit(X, y)  # goes on from there
     assert np.isfinite(fit.predict_proba(X)).all()
 
 
 @pytest.mark.parametrize(
-    ("spoils", "what"),
+    "spoils",
     [
-        (Spoils(2, 6, "on_batch_end"), "weights became NaN or infinite in epoch 2, batch 6"),
-        (Spoils(2, 6, "on_batch_end", "running_var"), "weights became NaN or infinite in epoch 2"),
-        (Spoils(2, 2, "on_batch_end", "running_var"), "weights became NaN or infinite in epoch 2"),
+        Spoils(2, 6, "on_batch_end"),
+        Spoils(2, 6, "on_batch_end", "running_var"),
+        Spoils(2, 2, "on_batch_end", "running_var"),
     ],
     ids=["weight", "statistics", "statistics on the way"],
 )
-def test_what_no_training_loss_shows_is_found_at_the_end_of_the_epoch(clothes, spoils, what):
+def test_what_no_training_loss_shows_is_found_at_the_end_of_the_epoch(clothes, spoils):
     fit = quick(Normalised, max_epochs=2, callbacks=[spoils])
-    with pytest.raises(DivergenceError, match=what):
-        fit.fit(*clothes)
+    error = left_by(fit, *clothes)
+    assert (error.epoch, error.batch, error.n_good_epochs) == (2, 6, 1)  # 6 is the last batch
     assert fit.n_epochs_ == 1
     assert np.isfinite(fit.predict_proba(clothes[0])).all()
 
@@ -176,7 +176,7 @@ def test_a_network_that_gives_no_numbers_is_an_error(clothes, method, value):
     fit = quick(max_epochs=1).fit(X, y)
     with torch.no_grad():
         fit.module_.get_parameter([*dict(fit.module_.named_parameters())][-1])[0] = value
-    with pytest.raises(ValueError, match=r"finite logits; got (nan|inf) for X\[0\]"):
+    with pytest.raises(ValueError, match=mentions("CNNClassifier", "X[0]")):
         getattr(fit, method)(X)
 
 
@@ -195,7 +195,7 @@ def test_a_validation_loss_that_is_not_finite_is_an_error(clothes):
     X_val = X[:20].astype(np.float32)
     X_val[3, 3, 3] = 1e5
     fit = quick(TooLarge, normalize=False, early_stopping=True)
-    with pytest.raises(DivergenceError, match=r"validation loss became (nan|inf) in epoch 1"):
+    with pytest.raises(DivergenceError, match=mentions("validation", 1)):
         fit.fit((X / 255).astype(np.float32), y, X_val=X_val / 255, y_val=y[:20])
 
 
@@ -307,7 +307,7 @@ class NarrowBackward(nn.Module):
 )
 def test_a_batch_in_parts_gives_the_step_of_the_whole(clothes, options):
     whole = first_step(clothes, **options)
-    with pytest.warns(MicroBatchWarning, match=r"batch of 300 images.*in parts of 5 images"):
+    with pytest.warns(MicroBatchWarning, match=mentions(300, 5, "on_oom='split'")):
         parts = first_step(clothes, module=Narrow, on_oom="split", **options)
     # Sums of 300 losses in another order, in float32: differences of a few 1e-7 of the largest.
     torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-6)
@@ -319,7 +319,7 @@ def test_the_rest_of_the_fit_keeps_to_the_parts_and_repeats(clothes):
     with pytest.warns(MicroBatchWarning) as caught:
         fit = quick(module, on_oom="split", augment="standard").fit(X, y)
     assert len(caught) == 1
-    assert "in parts of 7 images" in str(caught[0].message)  # 50, 25, 13, 7
+    assert re.search(mentions(50, 7), str(caught[0].message))  # 50, 25, 13, 7
     # As if it had been known from the start: a failed attempt leaves no draw and no statistics.
     known = quick(module, on_oom="split", augment="standard")
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -358,9 +358,9 @@ def test_where_not_even_the_smallest_part_fits_it_is_a_memory_error(
     monkeypatch.setattr(Narrow, "fits_in", 0)
     module = Narrow if module is Narrow else partial(NarrowBackward, fits_in=0)
     fit = quick(module, on_oom="split")
-    with pytest.raises(MemoryError, match="batch_size, which is 50"):
+    with pytest.raises(MemoryError, match=mentions("batch_size", 50)):
         fit.fit(*clothes)
-    with pytest.raises(MemoryError, match="on_oom='split'"):
+    with pytest.raises(MemoryError, match=mentions("batch_size", 50, "on_oom='split'")):
         quick(module).fit(*clothes)
     assert not hasattr(fit, "net_")
 
@@ -411,7 +411,9 @@ def test_deterministic_holds_in_a_fit_and_in_predictions_and_not_after(clothes):
 
 def test_a_layer_without_such_an_algorithm_is_an_error_that_names_it():
     with (
-        pytest.raises(ValueError, match=r"'deterministic'.*adaptive_avg_pool2d_backward_cuda"),
+        pytest.raises(
+            ValueError, match=mentions("'deterministic'", "adaptive_avg_pool2d_backward_cuda")
+        ),
         deterministic_algorithms(torch.device("cpu")),
     ):
         raise RuntimeError(
@@ -439,5 +441,6 @@ def test_cublas_is_told_in_time_or_it_is_an_error(monkeypatch, setting, in_use):
     elif setting is None and not in_use:
         assert enter() == ":4096:8"
     else:
-        with pytest.raises(ValueError, match="CUBLAS_WORKSPACE_CONFIG.*before Python starts"):
+        message = mentions("'deterministic'", "CUBLAS_WORKSPACE_CONFIG", repr(setting))
+        with pytest.raises(ValueError, match=message):
             enter()
