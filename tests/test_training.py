@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from helpers.messages import mentions, names
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from skorch import NeuralNetClassifier
@@ -138,14 +139,14 @@ def test_preprocessing_leaves_its_input_alone():
 @pytest.mark.parametrize(
     ("augment", "got"),
     [
-        (lambda x: x[..., 1:], r"torch.float32 of shape \(2, 1, 4, 3\)"),
-        (lambda x: x[:1], r"torch.float32 of shape \(1, 1, 4, 4\)"),
+        (lambda x: x[..., 1:], (2, 1, 4, 3)),
+        (lambda x: x[:1], (1, 1, 4, 4)),
         (lambda x: x.double(), "torch.float64"),
         (lambda x: x.numpy(), "ndarray"),
     ],
 )
 def test_an_augmentation_that_changes_the_batch_is_named(augment, got):
-    with pytest.raises(ValueError, match=f"'augment' parameter must return .* got {got}"):
+    with pytest.raises(ValueError, match=mentions("'augment'", got)):
         Preprocessing((4, 4))(torch.zeros(2, 1, 4, 4), augment=augment)
 
 
@@ -407,7 +408,7 @@ def test_other_callables_are_given_whole_batches():
 
 
 def test_an_augmentation_that_changes_the_shape_is_an_error():
-    with pytest.raises(ValueError, match="'augment'"):
+    with pytest.raises(ValueError, match=mentions("'augment'", (2, 1, 2, 2))):
         Preprocessing((4, 4))(torch.rand(2, 1, 4, 4), augment=EachImage(v2.CenterCrop(2)))
 
 
@@ -607,12 +608,12 @@ def test_images_that_come_later_leave_the_others_on_their_side():
 
 def test_a_class_of_one_image_trains():
     rows = canonical_rows(np.arange(9, dtype=np.uint64), np.array([0] * 4 + [1] * 4 + [2]), None)
-    with pytest.warns(NoValidationWarning, match="1 of 3 classes"):
+    with pytest.warns(NoValidationWarning, match=mentions("1 of 3")):
         training, validation = hold_out(rows, 0.9, seed=0)
     assert set(training.targets) == {0, 1, 2}
     assert set(validation.targets) == {0, 1}
     singles = canonical_rows(np.arange(3, dtype=np.uint64), np.arange(3), None)
-    with pytest.warns(NoValidationWarning, match="3 of 3 classes"):
+    with pytest.warns(NoValidationWarning, match=mentions("3 of 3")):
         training, validation = hold_out(singles, 0.1, seed=0)
     assert validation is None
     assert len(training.index) == 3
@@ -633,12 +634,12 @@ def test_optimizer_settings():
 
 
 def test_one_cycle_needs_its_length():
-    with pytest.raises(ValueError, match="lr=0.1 and steps_per_epoch=None"):
+    with pytest.raises(ValueError, match=mentions("lr=0.1", "steps_per_epoch=None")):
         schedule_settings("one_cycle", lr=0.1, max_epochs=3, steps_per_epoch=None)
 
 
 def test_a_schedule_that_needs_arguments_says_how_to_give_them():
-    with pytest.raises(ValueError, match=r"partial\(StepLR, step_size=\.\.\.\)"):
+    with pytest.raises(ValueError, match=mentions("'lr_schedule'", "StepLR", "step_size")):
         schedule_settings(StepLR, lr=None, max_epochs=3, steps_per_epoch=None)
 
 
@@ -677,12 +678,12 @@ def test_what_a_partial_schedule_is_given_reaches_it(clothes):
 
 
 def test_unknown_and_absent_devices():
-    with pytest.raises(ValueError, match="'device' parameter of Est must be 'auto', 'cpu', 'cuda'"):
+    with pytest.raises(ValueError, match=names("device", "gpu")):
         resolve_device("gpu", "Est")
     absent = "mps" if torch.cuda.is_available() else "cuda"
-    with pytest.raises(ValueError, match=f"got '{absent}' instead.*device='auto'"):
+    with pytest.raises(ValueError, match=mentions("'device'", repr(absent), "device='auto'")):
         resolve_device(absent, "Est")
-    with pytest.raises(ValueError, match="must be a device of this machine"):
+    with pytest.raises(ValueError, match=names("device", "meta")):
         resolve_device("meta", "Est")
     assert resolve_device(CPU, "Est") == resolve_device("cpu", "Est") == CPU
 
@@ -849,7 +850,7 @@ def test_every_optimizer_of_torch_trains_or_is_refused_by_name(tops_and_bags, op
         optimizer=optimizer, lr_schedule=schedule, max_epochs=2, batch_size=60, random_state=0
     )
     if getattr(optimizer, "__name__", None) in ("LBFGS", "SparseAdam", "Muon"):
-        with pytest.raises(ValueError, match=f"'optimizer'.*{optimizer.__name__}"):
+        with pytest.raises(ValueError, match=mentions("'optimizer'", optimizer.__name__)):
             clf.fit(X, y)
         return
     clf.fit(X, y)
@@ -923,16 +924,15 @@ def test_an_interrupt_is_an_error(hook):
 
 
 def test_a_loss_that_is_not_finite_is_an_error():
-    with pytest.raises(
-        DivergenceError, match=r"became (nan|inf) in epoch \d, batch \d, at lr=1e\+38"
-    ):
+    with pytest.raises(DivergenceError, match=mentions("lr=1e+38")) as caught:
         make_net(lr=1e38, n_epochs=6).fit(labelled(*halves()), None)
+    assert caught.value.lr == 1e38
 
 
 def test_a_single_row_under_batch_normalisation_is_explained():
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     net = make_net(module, batch_size=1)
-    with pytest.raises(ValueError, match="'batch_size' parameter must be at least 2"):
+    with pytest.raises(ValueError, match=mentions("'batch_size'", 2, 1)):
         net.fit(labelled(*halves()), None)
 
 
@@ -1069,7 +1069,7 @@ def test_annealed_schedules_are_not_stopped_before_the_rate_has_come_down(
 def test_early_stopping_without_validation_says_what_it_needs():
     X, y = halves()
     net = make_net(callbacks=training_callbacks(max_epochs=4))
-    with pytest.raises(ValueError, match="needs a validation split"):
+    with pytest.raises(ValueError, match=mentions("'early_stopping'", "train_split")):
         net.fit(labelled(X, y), None)
 
 
