@@ -1,5 +1,7 @@
 """Paths of images where images are expected: the same results, and each file decoded once."""
 
+import errno
+import os
 import pickle
 import shutil
 import threading
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.messages import mentions
 from PIL import Image
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
@@ -120,15 +123,13 @@ def test_what_holds_no_paths(X):
 
 
 def test_images_that_are_encoded_in_memory_are_no_paths():
-    with pytest.raises(ValueError, match=r"'paths' .* got 'GIF89a\\x00.* can be passed to fit as"):
+    with pytest.raises(ValueError, match=mentions("'paths'", r"'GIF89a\x00'", 0)):
         quick().fit([b"GIF89a\0", b"GIF89a\0"], [0, 1])
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, 3])
 def test_a_row_without_a_path_is_named(missing):
-    with pytest.raises(
-        ValueError, match=rf"X must hold a path in each row.*got {missing} in row 1"
-    ):
+    with pytest.raises(ValueError, match=mentions("X", missing, 1)):
         quick().fit(["a.png", missing], [0, 1])
 
 
@@ -156,9 +157,8 @@ def test_files_of_several_sizes_need_a_size(clothes_on_disk, tmp_path):
     paths, _, y = clothes_on_disk
     Image.new("L", (40, 30), 99).save(tmp_path / "wide.png")
     mixed, y = [*paths, tmp_path / "wide.png"], [*y, 0]
-    with pytest.raises(
-        ValueError, match=r"'image_size' parameter .*28 × 28 .*0\.png.* 30 × 40 .*wide\.png'. Give"
-    ):
+    message = mentions("'image_size'", "28 × 28", "0.png", "30 × 40", "wide.png")
+    with pytest.raises(ValueError, match=message):
         quick().fit(mixed, y)
     clf = quick(image_size=20).fit(mixed, y)
     assert clf.image_shape_ == (1, 20, 20)
@@ -176,7 +176,7 @@ def test_paths_at_predict_are_read_as_the_files_at_fit(clothes_on_disk, tmp_path
     # Where fit resized nothing, predict does not either.
     Image.new("L", (40, 30), 99).save(tmp_path / "wide.png")
     clf.fit(paths, y)
-    with pytest.raises(ValueError, match=r"\bX\b.*\(28, 28\).*\(30, 40\)"):
+    with pytest.raises(ValueError, match=mentions("X", (28, 28), (30, 40))):
         clf.predict([tmp_path / "wide.png"])
     # What is grey then is so now, and what is coloured.
     Image.fromarray(X[0]).convert("RGB").save(tmp_path / "colour.png")
@@ -188,11 +188,14 @@ def test_paths_at_predict_are_read_as_the_files_at_fit(clothes_on_disk, tmp_path
 def test_a_file_that_is_missing_stops_a_fit_and_a_prediction(clothes_on_disk, fitted):
     paths, _, y = clothes_on_disk
     clf = quick()
-    with pytest.raises(ImageFileError, match=r"1 image file .*gone\.png': No such file"):
+    reasons = {os.path.abspath("gone.png"): os.strerror(errno.ENOENT)}
+    with pytest.raises(ImageFileError, match=mentions("gone.png")) as caught:
         clf.fit([*paths, "gone.png"], [*y, 0])
+    assert caught.value.reasons == reasons
     assert vars(clf) == vars(quick())
-    with pytest.raises(ImageFileError, match=r"gone\.png': No such file"):
+    with pytest.raises(ImageFileError, match=mentions("gone.png")) as caught:
         fitted.predict(["gone.png"])
+    assert caught.value.reasons == reasons
 
 
 def test_a_saved_classifier_reads_paths_as_before(clothes_on_disk, tmp_path):
