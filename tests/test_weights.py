@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.messages import mentions
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import BaggingClassifier
@@ -325,7 +326,8 @@ def test_class_weights_go_by_labels(names):
 )
 @pytest.mark.parametrize("call", ["fit", "partial_fit"])
 def test_invalid_class_weights(weights, call):
-    with pytest.raises(ValueError, match="'class_weight' parameter of CNNClassifier"):
+    named = [9] if 9 in weights else weights
+    with pytest.raises(ValueError, match=mentions("'class_weight'", named)):
         getattr(small(class_weight=weights), call)(X, Y)
 
 
@@ -334,7 +336,7 @@ def test_a_class_without_weight_is_not_trained():
     assert learned(class_weight={1: 0.0}) == learned(w)
     assert learned(w, class_weight="balanced") == learned(w)
     kept = Y != 1
-    with pytest.raises(ValueError, match="at least 2 classes"):
+    with pytest.raises(ValueError, match=mentions("CNNClassifier", 2, 1)):
         small(class_weight={0: 0.0}).fit(X[kept], Y[kept])
 
 
@@ -428,7 +430,7 @@ def test_an_image_of_two_labels_is_on_one_side():
 def test_partial_fit_refuses_balanced():
     clf = small(class_weight="balanced")
     with pytest.raises(
-        ValueError, match=r"'class_weight' parameter .*'balanced'.*compute_class_weight"
+        ValueError, match=mentions("'class_weight'", "'balanced'", "compute_class_weight")
     ):
         clf.partial_fit(X, Y)
     assert not hasattr(clf, "net_")
@@ -544,13 +546,13 @@ def test_truth_values_choose_images():
 @pytest.mark.parametrize("call", ["fit", "partial_fit"])
 def test_invalid_sample_weights(spoil, call):
     clf = small()
-    with pytest.raises(ValueError, match="'sample_weight' parameter of fit"):
+    with pytest.raises(ValueError, match=mentions("'sample_weight'")):
         getattr(clf, call)(X, Y, sample_weight=spoil(W))
     assert not hasattr(clf, "net_")
 
 
 def test_weights_on_one_class_alone():
-    with pytest.raises(ValueError, match="at least 2 classes"):
+    with pytest.raises(ValueError, match=mentions("CNNClassifier", 2, 1)):
         fitted(np.where(Y == 0, 1.0, 0.0))
 
 
