@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers.messages import names
+from helpers.messages import mentions, names
 from PIL import Image
 from scipy import sparse
 from sklearn.base import clone
@@ -92,8 +92,8 @@ def test_numbers_in_an_object_column_are_numbers(tops_and_bags):
     X, y = tops_and_bags
     clf = quick(max_epochs=1).fit(X, pd.Series(y, dtype=object))
     assert clf.classes_.tolist() == [0, 8]
-    for mixed in (["a", 1], [True, 2]):
-        with pytest.raises(ValueError, match="labels of one type"):
+    for mixed, types in ((["a", 1], ["int", "str"]), ([True, 2], ["bool", "int"])):
+        with pytest.raises(ValueError, match=mentions("y", types)):
             quick().fit(X[:2], np.array(mixed, dtype=object))
 
 
@@ -334,7 +334,7 @@ def test_weights_stand_for_copies(tops_and_bags):
 
 @pytest.mark.parametrize("weights", [{0: -5.0}, {0: 0, 8: 0}, {0: np.nan}, {0: np.inf}], ids=str)
 def test_bad_class_weights(weights, tops_and_bags):
-    with pytest.raises(ValueError, match="'class_weight'"):
+    with pytest.raises(ValueError, match=names("class_weight", weights)):
         quick(class_weight=weights).fit(*tops_and_bags)
 
 
@@ -345,10 +345,10 @@ def test_validation_data_of_ones_own(tops_and_bags):
     )
     # The validation labels are swapped: what helps in training hurts there.
     assert clf.n_epochs_ < 20
-    for given in ({"X_val": X}, {"y_val": y}):
-        with pytest.raises(ValueError, match="X_val and y_val must be given together"):
+    for given, missing in (({"X_val": X}, "y_val=None"), ({"y_val": y}, "X_val=None")):
+        with pytest.raises(ValueError, match=mentions("X_val", "y_val", missing)):
             quick().fit(X, y, **given)
-    with pytest.raises(ValueError, match=r"got \[7\] as well"):
+    with pytest.raises(ValueError, match=mentions("y_val", "LeNetClassifier", [7])):
         quick().fit(X, y, X_val=X[:2], y_val=[0, 7])
 
 
@@ -360,7 +360,7 @@ def test_warm_start_goes_on(tops_and_bags):
     assert [epoch["epoch"] for epoch in clf.history_] == [1, 2, 3, 4]
     assert clf.n_epochs_ == 4
     assert clf.history_[2]["train_loss"] < first
-    with pytest.raises(ValueError, match="'norm' parameter .* must stay what it was, None"):
+    with pytest.raises(ValueError, match=mentions("'norm'", None, "'batch'")):
         clf.set_params(norm="batch").fit(X, y)
     cold = clone(clf).set_params(warm_start=False).fit(X, y)
     assert cold.n_epochs_ == 2
@@ -379,11 +379,11 @@ def test_partial_fit_learns_in_pieces(seed, easy, check_learned):
     assert clf.n_epochs_ == 25
     assert {epoch["lr"] for epoch in clf.history_} == {2e-3}
     check_learned(clf.score(X, y), 0.9)
-    with pytest.raises(ValueError, match=r"labels that LeNetClassifier knows.* got \[3\] as well"):
+    with pytest.raises(ValueError, match=mentions("y", "LeNetClassifier", [3])):
         clf.partial_fit(X[:2], [0, 3])
-    with pytest.raises(ValueError, match="'classes'"):
+    with pytest.raises(ValueError, match=names("classes", [0, 3])):
         clf.partial_fit(X[:2], [0, 8], classes=[0, 3])
-    with pytest.raises(ValueError, match="at least 2 classes"):
+    with pytest.raises(ValueError, match=mentions("LeNetClassifier", 2, 1)):
         quick().partial_fit(X[:2], [0, 0])
 
 
@@ -530,7 +530,7 @@ def test_bad_parameters(params, tops_and_bags):
     ],
 )
 def test_errors_list_what_is_allowed(name, allowed, tops_and_bags):
-    with pytest.raises(ValueError, match=f"'{name}'") as raised:
+    with pytest.raises(ValueError, match=names(name, "no such")) as raised:
         quick(**{name: "no such"}).fit(*tops_and_bags)
     assert all(repr(value) in str(raised.value) for value in allowed)
 
@@ -548,25 +548,25 @@ def with_pixel(X, value):
 
 
 BAD_INPUT = [
-    (lambda X, y: (with_pixel(X, np.nan), y), "Input X contains NaN, first in image 5"),
-    (lambda X, y: (with_pixel(X, np.inf), y), "Input X contains infinity.* first in image 5"),
-    (lambda X, y: (with_pixel(X, 1e60), y), "too large for .*float32"),
-    (lambda X, y: (X, np.zeros(len(X))), "at least 2 classes .* got 1 class"),
-    (lambda X, y: (X, y[:-1]), "199 labels for 200 images"),
-    (lambda X, y: (X, None), "requires y to be passed"),
-    (lambda X, y: (X, np.linspace(0, 1, len(X))), "Unknown label type: continuous"),
-    (lambda X, y: (X, np.where(y == 0, np.nan, y)), "Input y contains NaN"),
-    (lambda X, y: ([*X[:9], X[9][:20]], y[:10]), r"\(28, 28\) for image 0 and \(20, 28\)"),
-    (lambda X, y: (X[:0], y[:0]), "0 sample"),
-    (lambda X, y: (X[:, :0], y), "at least one pixel"),
-    (lambda X, y: (X[0, 0], y[:28]), "Expected 2D array, got 1D array"),
-    (lambda X, y: (X.astype(str), y), "could not convert|not compatible|dtype"),
-    (lambda X, y: (X[..., None, None], y), "got 5 dimensions"),
-    (lambda X, y: (np.stack([X, X], axis=-1), y), "must have 1, 3 or 4 channels"),
+    (lambda X, y: (with_pixel(X, np.nan), y), mentions("X", "NaN", 5)),
+    (lambda X, y: (with_pixel(X, np.inf), y), mentions("X", "infinity", 5)),
+    (lambda X, y: (with_pixel(X, 1e60), y), mentions("X", "float32", 5)),
+    (lambda X, y: (X, np.zeros(len(X))), mentions("LeNetClassifier", 2, 1)),
+    (lambda X, y: (X, y[:-1]), mentions("y", 199, 200)),
+    (lambda X, y: (X, None), mentions("y", None)),
+    (lambda X, y: (X, np.linspace(0, 1, len(X))), mentions("continuous")),
+    (lambda X, y: (X, np.where(y == 0, np.nan, y)), mentions("y", "NaN")),
+    (lambda X, y: ([*X[:9], X[9][:20]], y[:10]), mentions("X", (28, 28), 0, (20, 28), 9)),
+    (lambda X, y: (X[:0], y[:0]), mentions("LeNetClassifier", 0, (0, 28, 28))),
+    (lambda X, y: (X[:, :0], y), mentions("X", (0, 28))),
+    (lambda X, y: (X[0, 0], y[:28]), mentions("2D", "1D")),
+    (lambda X, y: (X.astype(str), y), "could not convert|dtype"),  # of scikit-learn
+    (lambda X, y: (X[..., None, None], y), mentions("X", "(n, H, W)", 5)),
+    (lambda X, y: (np.stack([X, X], axis=-1), y), mentions(1, 3, 4, (28, 28, 2))),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "message"), BAD_INPUT, ids=[message for _, message in BAD_INPUT])
+@pytest.mark.parametrize(("spoil", "message"), BAD_INPUT, ids=range(len(BAD_INPUT)))
 def test_bad_input(spoil, message, tops_and_bags):
     clf = quick()
     with pytest.raises(ValueError, match=message):
@@ -582,11 +582,11 @@ def test_sparse_input(tops_and_bags):
 
 def test_bad_weights(tops_and_bags):
     X, y = tops_and_bags
-    with pytest.raises(ValueError, match="at least one (positive weight|non-zero number)"):
+    with pytest.raises(ValueError, match=mentions("'sample_weight'", 200)):
         quick().fit(X, y, sample_weight=np.zeros(len(X)))
-    with pytest.raises(ValueError, match="[Nn]egative"):
+    with pytest.raises(ValueError, match=mentions("'sample_weight'", 200)):
         quick().fit(X, y, sample_weight=-np.ones(len(X)))
-    with pytest.raises(ValueError, match="got 1 class"):
+    with pytest.raises(ValueError, match=mentions("LeNetClassifier", 2, 1)):
         quick().fit(X, y, sample_weight=y)
 
 
@@ -594,20 +594,20 @@ def test_predict_demands_what_fit_saw(tops_and_bags):
     X, y = tops_and_bags
     clf = quick().fit(X, y)
     for other, got in [
-        (X[:, :20], r"\(20, 28\)"),
-        (X.reshape(len(X), -1)[:, 1:], r"\(783,\)"),
-        (np.stack([X] * 3, axis=-1), r"\(28, 28, 3\)"),
+        (X[:, :20], (20, 28)),
+        (X.reshape(len(X), -1)[:, 1:], (783,)),
+        (np.stack([X] * 3, axis=-1), (28, 28, 3)),
     ]:
-        with pytest.raises(ValueError, match=rf"\(28, 28\), .* 784 .*; got {got} instead"):
+        with pytest.raises(ValueError, match=mentions("X", (28, 28), 784, got)):
             clf.predict(other)
-    with pytest.raises(ValueError, match="Input X contains NaN, first in image 5"):
+    with pytest.raises(ValueError, match=mentions("X", "NaN", 5)):
         clf.predict(with_pixel(X, np.nan))
     flat = quick().fit(X.reshape(len(X), -1), y)
-    with pytest.raises(ValueError, match="783 features, but LeNetClassifier is expecting 784"):
+    with pytest.raises(ValueError, match=mentions("X", 783, "LeNetClassifier", 784)):
         flat.predict(X.reshape(len(X), -1)[:, 1:])
-    with pytest.raises(ValueError, match="Found array with 0 sample"):
+    with pytest.raises(ValueError, match=mentions("LeNetClassifier", 0, (0, 28, 28))):
         clf.predict(X[:0])
-    with pytest.raises(ValueError, match=r"For a single image, pass X\[None\]"):
+    with pytest.raises(ValueError, match=mentions((28,), "X[None]")):
         clf.predict(X[0])
 
 
@@ -625,7 +625,7 @@ def test_another_scale_is_a_named_warning_wherever_images_arrive(tops_and_bags):
     for method in (clf.predict_proba, clf.transform, lambda images: clf.score(images, y)):
         with pytest.warns(ValueRangeWarning):
             method(X / 255)
-    with pytest.warns(ValueRangeWarning, match="X_val"):
+    with pytest.warns(ValueRangeWarning, match=mentions("X_val")):
         quick(max_epochs=1).fit(X / 255, y, X_val=X, y_val=y)
     for estimator in (quick(), quick(warm_start=True, max_epochs=1)):
         train = estimator.fit if estimator.warm_start else estimator.partial_fit
@@ -720,7 +720,7 @@ def test_rows_of_as_many_numbers_are_folded_as_fit_does(clothes, channels):
     assert of_rows.predict_proba(X).tobytes() == of_rows.predict_proba(rows).tobytes()
     for wrong in (rows[:, 1:], rows[:, :28], rows.reshape(len(X), 1, -1)):
         for fitted in (clf, of_rows):
-            with pytest.raises(ValueError, match=f"{rows.shape[1]}"):
+            with pytest.raises(ValueError, match=mentions("LeNetClassifier", rows.shape[1])):
                 fitted.predict(wrong)
 
 
@@ -729,7 +729,9 @@ def test_columns_that_make_no_image_are_said_so(tops_and_bags):
     rows = X.reshape(len(X), -1)
     more = np.c_[rows, y]  # as a chain of classifiers does
     for made in (rows[:, :700], more):
-        with pytest.warns(AmbiguousImageShapeWarning, match="image_shape"):
+        with pytest.warns(
+            AmbiguousImageShapeWarning, match=mentions("X", made.shape[1], "image_shape")
+        ):
             quick(max_epochs=1).fit(made, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -753,7 +755,7 @@ def test_a_last_batch_of_one_row_does_not_break_batch_normalisation(seed, easy, 
     X, y = easy
     clf = thorough(seed, norm="batch", early_stopping=False, batch_size=16).fit(X[:65], y[:65])
     check_learned(clf.score(X, y), 0.8)
-    with pytest.raises(ValueError, match="'batch_size'"):
+    with pytest.raises(ValueError, match=mentions("'batch_size'", 2, 1)):
         quick(norm="batch", batch_size=1).fit(X, y)
 
 
@@ -791,7 +793,7 @@ def test_a_failed_fit_changes_nothing(tops_and_bags):
     X, y = tops_and_bags
     clf = quick().fit(X, y)
     state = dict(vars(clf))
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(ValueError, match=mentions("X", "NaN", 5)):
         clf.fit(with_pixel(X, np.nan)[:, :20], np.array(["a", "b"] * 100))
     assert vars(clf) == state
     with pytest.raises(DivergenceError):
@@ -811,15 +813,15 @@ class Returning(nn.Module):
 def test_module_errors_come_before_training(tops_and_bags):
     X, y = tops_and_bags
     for module, message in [
-        ("resnet81", "^The 'module' parameter must be the name .* Close to it: .*resnet18"),
-        (lambda: nn.Flatten(), "one logit for each of the 2 classes"),
-        (lambda: Returning({"out": 1}), "got dict for 2 images"),
-        (lambda: nn.Linear(3, 2).requires_grad_(False), "at least one trainable parameter"),
-        (lambda in_channels: nn.Linear(3, 2), "does not take images of 1 channels"),
+        ("resnet81", mentions("'module'", "'resnet81'", "resnet18")),
+        (lambda: nn.Flatten(), mentions("'module'", 2, (2, 784))),
+        (lambda: Returning({"out": 1}), mentions("'module'", 2, "dict")),
+        (lambda: nn.Linear(3, 2).requires_grad_(False), mentions("'module'", "requires_grad")),
+        (lambda in_channels: nn.Linear(3, 2), mentions(1, "28 × 28", "'image_size'")),
     ]:
         with pytest.raises(ValueError, match=message):
             CNNClassifier(module=module).fit(X, y)
-    with pytest.raises(ValueError, match="'module'"):
+    with pytest.raises(ValueError, match=names("module", None)):
         CNNClassifier().fit(X, y)
 
 
