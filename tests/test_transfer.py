@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.messages import mentions, names
 from safetensors.torch import save_file
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -129,7 +131,7 @@ def test_frozen_features_equal_those_of_torchvision(colours):
         max_epochs=2,
         random_state=0,
     )
-    with pytest.warns(AdaptedWeightsWarning, match="fc: new, at random, from 1000 to 2 classes"):
+    with pytest.warns(AdaptedWeightsWarning, match=mentions("fc", 1000, 2)):
         clf.fit(X, y)
     theirs.fc = nn.Identity()
     batch = torch.from_numpy(X[:16]).permute(0, 3, 1, 2)
@@ -218,46 +220,54 @@ HOSTILE = {
 def test_a_file_of_anything_but_tensors_is_refused(name, tmp_path):
     path, trace = tmp_path / name, tmp_path / "executed"
     HOSTILE[name](path, trace)
-    with pytest.raises(ValueError, match="'weights'") as raised:
+    with pytest.raises(ValueError, match=mentions("'weights'", "LeNet", path)) as raised:
         read_weights(path, None, "LeNet")
-    assert str(path) in str(raised.value)
     assert "weights_only" not in str(raised.value)
     assert not trace.exists()
 
 
 def test_a_checkpoint_that_holds_more_says_which_part_to_give(tmp_path):
     path = saved({"state_dict": {"a": torch.ones(1)}}, tmp_path, "pth")
-    with pytest.raises(ValueError, match=r"give the part of it, state\['state_dict'\]"):
+    with pytest.raises(ValueError, match=mentions("'weights'", path, "state['state_dict']")):
         read_weights(path, None, "LeNet")
 
 
 @pytest.mark.parametrize("path", [Path("weights"), "nowhere/weights", "weights.safetensors"])
 def test_a_missing_file_is_named(path):
-    with pytest.raises(FileNotFoundError, match="must be a path to a file; got '.*weights"):
+    with pytest.raises(FileNotFoundError, match=names("weights", str(path))):
         read_weights(path, "resnet18", "ResNet")
 
 
 @pytest.mark.parametrize(
-    ("clf", "weights", "message"),
+    ("clf", "weights", "named"),
     [
-        (ResNetClassifier(), "IMAGENET1K_V3", "Close to it: IMAGENET1K_V1"),
-        (ResNetClassifier(), models.VGG11_Weights.DEFAULT, "another network than this one"),
-        (ResNetClassifier(), "resnet50", "another network than this one, resnet18"),
-        (ResNetClassifier(), "ResNet50_Weights.IMAGENET1K_V1", "another network than this one"),
-        (CNNClassifier(module="resnet19"), "DEFAULT", "Close to it: .*resnet18"),
-        (CNNClassifier(module="resnet18"), "IMAGNET", "weights for resnet18: IMAGENET1K_V1"),
-        (ResNetClassifier(conv_bias=True), "DEFAULT", "none for its network with these options"),
-        (ResNetClassifier(stem="small"), "DEFAULT", "none for its network with these options"),
-        (AlexNetClassifier(variant="full"), "DEFAULT", "none for its network with these options"),
-        (VGGClassifier(blocks=[(1, 8)]), "DEFAULT", "none for its network with these options"),
-        (GoogLeNetClassifier(variant="paper"), "DEFAULT", "none for its network"),
-        (LeNetClassifier(), "DEFAULT", "none for its network"),
-        (NiNClassifier(), "DEFAULT", "none for its network"),
+        (ResNetClassifier(), "IMAGENET1K_V3", ["'IMAGENET1K_V3'", "IMAGENET1K_V1"]),
+        (
+            ResNetClassifier(),
+            models.VGG11_Weights.DEFAULT,
+            ["'VGG11_Weights.IMAGENET1K_V1'", "resnet18"],
+        ),
+        (ResNetClassifier(), "resnet50", ["'resnet50'", "resnet18"]),
+        (
+            ResNetClassifier(),
+            "ResNet50_Weights.IMAGENET1K_V1",
+            ["'ResNet50_Weights.IMAGENET1K_V1'", "resnet18"],
+        ),
+        (CNNClassifier(module="resnet19"), "DEFAULT", ["'module'", "'resnet19'", "resnet18"]),
+        (CNNClassifier(module="resnet18"), "IMAGNET", ["'IMAGNET'", "resnet18", "IMAGENET1K_V1"]),
+        (ResNetClassifier(conv_bias=True), "DEFAULT", ["'DEFAULT'"]),
+        (ResNetClassifier(stem="small"), "DEFAULT", ["'DEFAULT'"]),
+        (AlexNetClassifier(variant="full"), "DEFAULT", ["'DEFAULT'"]),
+        (VGGClassifier(blocks=[(1, 8)]), "DEFAULT", ["'DEFAULT'"]),
+        (GoogLeNetClassifier(variant="paper"), "DEFAULT", ["'DEFAULT'"]),
+        (LeNetClassifier(), "DEFAULT", ["'DEFAULT'"]),
+        (NiNClassifier(), "DEFAULT", ["'DEFAULT'"]),
     ],
 )
-def test_unknown_names_of_torchvision(clf, weights, message, clothes):
+def test_unknown_names_of_torchvision(clf, weights, named, clothes):
     X, y = clothes
-    with pytest.raises(ValueError, match=message):
+    named = named if "'module'" in named else ["'weights'", type(clf).__name__, *named]
+    with pytest.raises(ValueError, match=mentions(*named)):
         clone(clf).set_params(weights=weights).fit(X, y)
 
 
@@ -324,10 +334,8 @@ def test_without_network_the_message_says_where_to_put_the_file(published, colou
     _, source, kept = published
     source.unlink()
     clf = ResNetClassifier(weights="DEFAULT")
-    with pytest.raises(OSError, match="could not be downloaded") as raised:
+    with pytest.raises(OSError, match=mentions("'weights'", 404, kept, source.name)):
         clf.fit(X, y)
-    assert f"put it at {kept}" in str(raised.value)
-    assert f"/{source.name}" in str(raised.value)
     assert not hasattr(clf, "net_")
     assert not any(kept.parent.iterdir())
 
@@ -336,11 +344,11 @@ def test_a_damaged_download_is_refused(published):
     _, source, kept = published
     whole = source.read_bytes()
     source.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    with pytest.raises(OSError, match="could not be downloaded.*hash"):
+    with pytest.raises(OSError, match=mentions("'weights'", "hash", kept)):
         read_weights("DEFAULT", "resnet18", "ResNet")
     assert not kept.exists()
     kept.write_bytes(whole[:1000])
-    with pytest.raises(OSError, match="is damaged: its SHA-256 does not begin with"):
+    with pytest.raises(OSError, match=mentions("'weights'", kept, "SHA-256")):
         read_weights("DEFAULT", "resnet18", "ResNet")
 
 
@@ -421,11 +429,10 @@ def test_weights_that_differ_are_listed_and_none_is_loaded():
     state["layer1.0.conv1.weight"] = torch.zeros(8, 8, 5, 5)
     state["more"] = torch.zeros(1)
     del state["layer2.0.bn1.weight"], state["layer2.0.bn1.bias"], state["bn1.num_batches_tracked"]
-    with pytest.raises(ValueError, match="differ in 4 entries") as raised:
+    shapes = ["'layer1.0.conv1.weight'", (8, 8, 5, 5), (8, 8, 3, 3)]
+    message = mentions("'weights'", 4, *shapes, "'layer2.0.bn1.weight'", "'more'", 1)
+    with pytest.raises(ValueError, match=message):
         load_weights(module, state, "fc", "ResNetClassifier")
-    message = str(raised.value)
-    assert "'layer1.0.conv1.weight' has shape (8, 8, 5, 5), where (8, 8, 3, 3) is needed" in message
-    assert "'layer2.0.bn1.weight' is missing; 'more' is unknown; and 1 more" in message
     assert all(torch.equal(module.state_dict()[name], before[name]) for name in before)
 
 
@@ -433,15 +440,15 @@ def test_an_estimator_keeps_its_fit_when_new_weights_do_not_fit(lenet, clothes, 
     X, y = clothes
     clf = clone(lenet).fit(X, y)
     proba = clf.predict_proba(X)
-    with pytest.raises(ValueError, match="'weights'"):
+    with pytest.raises(ValueError, match=mentions("'weights'", "LeNetClassifier", 132)):
         clf.set_params(weights=resnet18).fit(X, y)
     assert clf.predict_proba(X).tobytes() == proba.tobytes()
-    with pytest.raises(ValueError, match="'weights' parameter of LeNetClassifier must stay"):
+    with pytest.raises(ValueError, match=mentions("'weights'", "LeNetClassifier", None)):
         clf.set_params(warm_start=True).fit(X, y)
 
 
 def test_a_module_is_no_state_dict(clothes):
-    with pytest.raises(ValueError, match=r"type Linear instead. Give its state_dict\(\)"):
+    with pytest.raises(ValueError, match=mentions("'weights'", "Linear", "state_dict()")):
         LeNetClassifier(weights=nn.Linear(2, 2)).fit(*clothes)
 
 
@@ -451,7 +458,9 @@ def test_vgg_takes_weights_of_its_own_size_and_those_of_torchvision():
     again, _ = own._make_module((1, 64, 64), 3, module.state_dict())
     assert isinstance(again.avgpool, nn.Identity)
     assert load_weights(again, module.state_dict(), again.head_name, "X") == []
-    with pytest.raises(ValueError, match=r"classifier.0.weight.*the size that its linear layers"):
+    with pytest.raises(
+        ValueError, match=mentions("'weights'", "'classifier.0.weight'", (4096, 128), (4096, 32))
+    ):
         small, _ = own._make_module((1, 32, 32), 3, module.state_dict())
         load_weights(small, module.state_dict(), small.head_name, "X")
 
@@ -504,7 +513,7 @@ def test_statistics_for_channels(n_channels):
     else:
         assert mean[:3].tolist() == list(IMAGENET_STATISTICS[0])
         assert [*mean[3:], *std[3:]] == [0, 1][: 2 * (n_channels - 3)]
-    with pytest.raises(ValueError, match="for 2 channels"):
+    with pytest.raises(ValueError, match=mentions("'normalize'", 2)):
         for_channels(IMAGENET_STATISTICS, 2)
 
 
@@ -524,13 +533,13 @@ def test_wrapped_modules_have_the_same_weights(prefix):
     ids=["meta", "sparse"],
 )
 def test_tensors_without_plain_values_are_refused(value):
-    with pytest.raises(ValueError, match="got 'a', which is quantized, sparse, or has no values"):
+    with pytest.raises(ValueError, match=mentions("'weights'", "'a'")):
         read_weights({"a": value}, None, "X")
 
 
 def test_whole_numbers_are_no_weights():
     state = {name: value.long() for name, value in small_resnet().state_dict().items()}
-    with pytest.raises(ValueError, match=r"'conv1.weight' is of torch.int64, where floats are"):
+    with pytest.raises(ValueError, match=mentions("'weights'", "'conv1.weight'", "torch.int64")):
         load_weights(small_resnet(), state, "fc", "X")
 
 
@@ -566,9 +575,8 @@ def test_the_same_weights_may_come_again_where_training_goes_on(colours):
         clf.set_params(weights=weights).fit(X, y)
     clf.set_params(warm_start=False, weights=state).fit(X, y).set_params(warm_start=True)
     other = {**state, "fc.bias": state["fc.bias"] + 1}
-    with pytest.raises(
-        ValueError, match="must stay what it was, <mapping of 122 entries>"
-    ) as error:
+    message = mentions("'weights'", "<mapping of 122 entries>")
+    with pytest.raises(ValueError, match=message) as error:
         clf.set_params(weights=other).fit(X, y)
     assert len(str(error.value)) < 500
 
@@ -597,7 +605,7 @@ def test_the_head_is_the_last_layer_to_run():
 
 
 def test_a_head_needs_a_layer_with_a_matrix():
-    with pytest.raises(ValueError, match="at least one linear or convolutional layer; got Flatten"):
+    with pytest.raises(ValueError, match=mentions("Flatten")):
         find_head(nn.Flatten(), (1, 8, 8))
 
 
@@ -666,7 +674,7 @@ def test_the_head_alone_learns_on_features_learned_before(
 ):
     X, y = tops_and_bags
     clf = LeNetClassifier(weights=lenet.module_.state_dict(), freeze="features", random_state=seed)
-    with pytest.warns(AdaptedWeightsWarning, match=r"classifier.4: new, at random, from 10 to 2"):
+    with pytest.warns(AdaptedWeightsWarning, match=mentions("classifier.4", 10, 2)):
         clf.set_params(lr=1e-2, batch_size=8, max_epochs=20).fit(X[:50], y[:50])
     check_learned(clf.score(X[50:], y[50:]), 0.8)
 
@@ -682,19 +690,19 @@ def test_what_a_user_froze_stays_frozen(colours):
 
 
 @pytest.mark.parametrize(
-    ("freeze", "message"),
+    ("freeze", "named"),
     [
-        ("layer9", "which matches none, instead. Close to it: .*layer1"),
-        ([], "which matches none, instead. The network's parts are conv1, bn1, layer1"),
-        ("*", "freezes all of it, instead. freeze='features' leaves the head, fc"),
-        (99, "must be less than 21"),
-        (True, "must be 'features', a number of layers, patterns of names, or None; got True"),
-        (["fc", 3], "must be 'features', a number of layers, patterns of names, or None; got"),
-        (0, "'freeze'"),
+        ("layer9", ["layer4", "conv1", "fc"]),
+        ([], ["conv1", "bn1", "layer1", "fc"]),
+        ("*", ["freeze='features'", "fc"]),
+        (99, [21]),
+        (True, ["'features'"]),
+        (["fc", 3], ["'features'"]),
+        (0, []),
     ],
 )
-def test_freezing_nothing_or_everything_is_an_error(freeze, message, colours):
-    with pytest.raises(ValueError, match=message):
+def test_freezing_nothing_or_everything_is_an_error(freeze, named, colours):
+    with pytest.raises(ValueError, match=mentions("'freeze'", repr(freeze), *named)):
         fitted_and_before(freeze, colours)
 
 
@@ -704,7 +712,7 @@ def test_freezing_the_last_layer_too_is_an_error():
     frozen = set_frozen(module, n_layers - 1, "fc", "X")
     assert {n.split(".")[0] for n, p in module.named_parameters() if p.requires_grad} == {"fc"}
     assert len(frozen.norms) == 20
-    with pytest.raises(ValueError, match=f"less than {n_layers}"):
+    with pytest.raises(ValueError, match=names("freeze", n_layers)):
         set_frozen(module, n_layers, "fc", "X")
 
 
@@ -784,9 +792,11 @@ def test_features_of_a_named_layer(lenet, clothes):
     clf.set_params(features_layer="features.0")
     assert clf.transform(X).shape == (300, 6)
     clf.set_params(features_layer="clasifier.3")
-    with pytest.raises(ValueError, match="Close to it: classifier.3"):
+    with pytest.raises(
+        ValueError, match=mentions("'features_layer'", "'clasifier.3'", "classifier.3")
+    ):
         clf.transform(X)
-    with pytest.raises(ValueError, match="'features_layer'"):
+    with pytest.raises(ValueError, match=names("features_layer", "clasifier.3")):
         clone(clf).fit(*clothes)
 
 
@@ -829,9 +839,8 @@ def test_layers_without_features_are_named(clothes):
     clf = CNNClassifier(module=Odd(), early_stopping=False, max_epochs=1)
     clf.fit(X, np.arange(40) % 4)
     assert clf.transform(X).shape == (40, 72)
-    for name, got in {"dict": "no tensor for 40", "transposed": r"shape \(72, 40\)"}.items():
-        message = f"layer '{name}' must give features for each image; got {got}"
-        with pytest.raises(ValueError, match=message):
+    for name, got in {"dict": 40, "transposed": (72, 40)}.items():
+        with pytest.raises(ValueError, match=mentions(repr(name), got, "'features_layer'")):
             clf.set_params(features_layer=name).transform(X[:40])
 
 
@@ -917,13 +926,13 @@ def test_layer_shapes_of_a_layer_that_runs_twice():
 
 
 def test_summary_needs_a_fit_or_a_size():
-    with pytest.raises(ValueError, match="not fitted"):
+    with pytest.raises(NotFittedError):
         ResNetClassifier().summary()
     for size in ((28,), (0, 28, 28), (1.5, 2), "ab", 28):
-        with pytest.raises(ValueError, match="'input_size'"):
+        with pytest.raises(ValueError, match=names("input_size", size)):
             ResNetClassifier().layer_shapes(size)
     for n_classes in (0, 1, 2.5, "a", True):
-        with pytest.raises(ValueError, match="'n_classes'"):
+        with pytest.raises(ValueError, match=names("n_classes", n_classes)):
             ResNetClassifier().layer_shapes((28, 28), n_classes=n_classes)
-    with pytest.raises(ValueError, match="must be 'auto' or at least 75, the smallest side"):
+    with pytest.raises(ValueError, match=mentions("'image_size'", 75, 74)):
         InceptionV3Classifier(image_size=74).summary((28, 28))
