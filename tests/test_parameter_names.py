@@ -1,6 +1,7 @@
 """Names of parameters: plain ones, and errors that lead from others to them."""
 
 import pytest
+from helpers.messages import mentions
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -51,7 +52,7 @@ def test_an_unknown_name_is_an_error_with_the_one_that_is_meant(name):
         lambda: pipeline.set_params(**{f"cnnclassifier__{name}": 1}),
         lambda: search.fit(X, y),
     ):
-        with pytest.raises(ValueError, match=name) as caught:
+        with pytest.raises(ValueError, match=mentions(repr(name))) as caught:
             call()
         assert MEANT[name] in str(caught.value)
     assert clf.get_params() == before
