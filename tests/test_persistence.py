@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import random
+import re
 import resource
 import stat
 import subprocess
@@ -22,6 +23,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from helpers.messages import mentions, names
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import EpochScoring
@@ -252,7 +254,7 @@ def test_a_save_that_fails_leaves_the_old_file_and_one_that_does_not_the_new(
         tiny.save(path)
         assert same_bytes(skcnn.load(path), tiny, images[0])
     else:
-        with pytest.raises(OSError, match=r"model\.skcnn"):
+        with pytest.raises(OSError, match=mentions(path)):
             tiny.save(path)
         assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["model.skcnn"]
@@ -276,7 +278,7 @@ def test_a_loaded_classifier_does_what_a_fitted_one_does(images, tmp_path):
     assert clf.n_epochs_ == 2
     clf.partial_fit(X, y)
     assert clf.n_epochs_ == 3
-    with pytest.raises(ValueError, match="'hidden_units' parameter .* must stay what it was, 4"):
+    with pytest.raises(ValueError, match=mentions("'hidden_units'", 4, 5)):
         clf.set_params(hidden_units=5).fit(X, y)
 
 
@@ -308,14 +310,14 @@ def test_a_device_that_is_not_here_becomes_auto(images, tmp_path):
     clf = VGGClassifier(**TRAINING, **TINY, image_size=2).fit(*images)
     clf.device = "cuda:77"
     clf.save(tmp_path / "model.skcnn")
-    with pytest.warns(UnsavedParameterWarning, match="device 'cuda:77', which this machine does"):
+    with pytest.warns(UnsavedParameterWarning, match=mentions("'cuda:77'", "device='auto'")):
         again = skcnn.load(tmp_path / "model.skcnn")
     assert again.device == "auto"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         again = skcnn.load(tmp_path / "model.skcnn", device="cpu")
     assert (again.device, again.device_) == ("cpu", torch.device("cpu"))
-    with pytest.raises(ValueError, match=r"'device'"):
+    with pytest.raises(ValueError, match=names("device", "cuda:77")):
         skcnn.load(tmp_path / "model.skcnn", device="cuda:77")
 
 
@@ -359,7 +361,7 @@ def test_what_is_not_kept_is_named_at_both_ends(images, tmp_path):
 
 def test_a_folder_to_write_to_is_not_kept(tiny, tmp_path):
     clf = pickle.loads(pickle.dumps(tiny)).set_params(checkpoint_dir="folder")
-    with pytest.warns(UnsavedParameterWarning, match="cannot hold checkpoint_dir"):
+    with pytest.warns(UnsavedParameterWarning, match=mentions("VGGClassifier", "checkpoint_dir")):
         clf.save(tmp_path / "model.skcnn")
 
 
@@ -377,14 +379,14 @@ def test_only_fitted_classifiers_of_skcnn_can_be_saved(tiny, tmp_path):
 
     own = Own()
     vars(own).update(vars(tiny))
-    with pytest.raises(TypeError, match=r"Only the classifiers of skcnn can be saved; got a Own"):
+    with pytest.raises(TypeError, match=mentions("Own", "CNNClassifier")):
         own.save(tmp_path / "model.skcnn")
     invalid = pickle.loads(pickle.dumps(tiny)).set_params(lr=-1)
-    with pytest.raises(ValueError, match="'lr'"):
+    with pytest.raises(ValueError, match=names("lr", -1)):
         invalid.save(tmp_path / "model.skcnn")
     unusual = pickle.loads(pickle.dumps(tiny))
     unusual.classes_ = np.arange(2, dtype=np.longdouble)
-    with pytest.raises(ValueError, match="labels must be strings, .* got labels of type"):
+    with pytest.raises(ValueError, match=mentions(np.dtype(np.longdouble))):
         unusual.save(tmp_path / "model.skcnn")
     assert not [*tmp_path.iterdir()]
 
@@ -406,7 +408,7 @@ def test_a_state_that_is_no_usual_tensor_is_refused(images, tmp_path, what):
         return Unusual(nn.Flatten(), nn.Linear(784, n_classes))
 
     clf = CNNClassifier(**TRAINING, module=make).fit(*images)
-    with pytest.raises(ValueError, match=r"dense tensors of a usual type .* under '_extra_state'"):
+    with pytest.raises(ValueError, match=mentions("CNNClassifier", "'_extra_state'")):
         clf.save(tmp_path / "model.skcnn")
 
 
@@ -485,9 +487,12 @@ def test_a_network_of_parameters_that_no_file_holds_needs_an_instance(images, tm
     X, y = images
     clf = CNNClassifier(**TRAINING, module=Activated, module_params={"activation": nn.Tanh()})
     clf.fit(X, y)
-    with pytest.warns(UnsavedParameterWarning, match=r"an instance .* same module_params"):
+    remedy = "skcnn.load(path, module=...)"
+    with pytest.warns(UnsavedParameterWarning, match=mentions("module_params", remedy)):
         clf.save(tmp_path / "model")
-    with pytest.raises(ModelFileError, match="'module_params' that no file can hold"):
+    with pytest.raises(
+        ModelFileError, match=mentions(tmp_path / "model", "'module_params'", "module")
+    ):
         skcnn.load(tmp_path / "model", module=Activated)
     with pytest.warns(UnsavedParameterWarning):
         again = skcnn.load(tmp_path / "model", module=Activated(2, nn.Tanh()))
@@ -498,25 +503,19 @@ def test_a_module_that_is_missing_wrong_or_not_needed_is_an_error(images, tiny, 
     path = tmp_path / "model.skcnn"
     clf = CNNClassifier(**TRAINING, module=make_net, module_params={"width": 3}).fit(*images)
     clf.save(path)
-    for module, says in (
-        (None, r"made by 'make_net', which is not in the file.*skcnn\.load\(path, module=\.\.\.\)"),
-        (OwnNet, "not those of the network OwnNet: .* is in the"),
-        (
-            lambda n_classes: make_net(n_classes),
-            "TypeError: .* unexpected keyword argument 'width'",
-        ),
-        (
-            lambda width, n_classes: make_net(n_classes),
-            "'0.weight' is .* in the file, and .* in the",
-        ),
-        (lambda width: nn.Identity(), "trainable parameter|not those of the network Identity"),
-        ("resnet18", "unexpected keyword argument 'width'"),
-        (7, "'module'"),
+    for module, named in (
+        (None, ["'make_net'", "skcnn.load(path, module=...)"]),
+        (OwnNet, ["OwnNet", "'0.bias'"]),
+        (lambda n_classes: make_net(n_classes), ["TypeError", "'width'"]),
+        (lambda width, n_classes: make_net(n_classes), ["'0.weight'", (3, 1, 3, 3), (2, 1, 3, 3)]),
+        (lambda width: nn.Identity(), ["Identity"]),
+        ("resnet18", ["TypeError", "'width'"]),
+        (7, ["'module'", 7]),
     ):
-        with pytest.raises(ModelFileError, match=says):
+        with pytest.raises(ModelFileError, match=mentions(path, *named)):
             skcnn.load(path, module=module)
     tiny.save(path)
-    with pytest.raises(ModelFileError, match="needs no 'module'; got .*OwnNet.* Leave it None"):
+    with pytest.raises(ModelFileError, match=mentions(path, "'module'", OwnNet, None)):
         skcnn.load(path, module=OwnNet)
 
 
@@ -541,11 +540,11 @@ def test_a_full_disk_is_an_error_that_names_the_file(tiny, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(OSError, match=r"could not be written \(File too large\)") as failure:
+        with pytest.raises(OSError, match=mentions(path)) as failure:
             tiny.save(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert failure.value.filename == str(path)
+    assert (failure.value.errno, failure.value.filename) == (errno.EFBIG, str(path))
     assert not [*tmp_path.iterdir()]
 
 
@@ -570,15 +569,15 @@ def test_what_could_not_be_loaded_is_not_written(images, tiny, tmp_path):
     wide = VGGClassifier(**TRAINING, **TINY, image_size=2).fit(X, labels)
     wordy = pickle.loads(pickle.dumps(tiny))
     wordy.history_[0]["values"] = [0] * 1_999_990
-    for clf in (wide, wordy):
-        with pytest.raises(ValueError, match="would be refused when it is loaded: .* Keep less"):
+    for clf, named in ((wide, "<U100000"), (wordy, 2_000_000)):
+        with pytest.raises(ValueError, match=mentions(named)):
             clf.save(tmp_path / "model")
     assert not [*tmp_path.iterdir()]
 
 
 def test_a_path_of_another_type_is_named():
     for path in (None, 3, b"model"):
-        with pytest.raises(TypeError, match="'path'"):
+        with pytest.raises(TypeError, match=names("path", path)):
             skcnn.load(path)
 
 
@@ -597,30 +596,34 @@ def test_links_and_permissions_stay(tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "error", "says"),
+    ("path", "error"),
     [
-        (".", OSError, "where something else is. Add the name of a file"),
-        ("pipe", OSError, "where something else is"),
-        ("nowhere/model.skcnn", FileNotFoundError, "in a folder that exists; got 'nowhere"),
-        ("", TypeError, "'path'.*[Gg]ot ''"),
-        ("a\0b", ValueError, "null character"),
-        (None, TypeError, "must be the path of a file; got None"),
-        (b"model", TypeError, "must be the path of a file"),
+        (".", IsADirectoryError),
+        ("pipe", OSError),
+        ("nowhere/model.skcnn", FileNotFoundError),
+        ("", TypeError),
+        ("a\0b", ValueError),
+        (None, TypeError),
+        (b"model", TypeError),
     ],
 )
-def test_no_file_is_written_where_none_can_be(tiny, tmp_path, monkeypatch, path, error, says):
+def test_no_file_is_written_where_none_can_be(tiny, tmp_path, monkeypatch, path, error):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=names("path", path)) as refused:
         tiny.save(path)
+    assert type(refused.value) is error
     assert os.listdir() == ["pipe"]
 
 
 def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
+    reasons = set()
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
-        with pytest.raises(ModelFileError, match="no regular file"):
+        with pytest.raises(ModelFileError, match=mentions(path)) as refused:
             skcnn.load(path)
+        reasons.add(refused.value.reason)
+    assert len(reasons) == 1  # not what is wrong with the content, which nobody looked at
     with pytest.raises(FileNotFoundError):
         skcnn.load(tmp_path / "missing.skcnn")
 
@@ -643,9 +646,7 @@ def test_every_truncation_and_every_changed_byte_is_refused(tiny_file, tmp_path)
 def test_a_newer_format_is_refused_by_name(tiny_file, tmp_path):
     path = tmp_path / "newer.skcnn"
     write_sealed(path, "skcnn model 2", b"what is to come")
-    with pytest.raises(
-        ModelFileError, match=r"format is of version 2, .* knows version 1\. Update"
-    ):
+    with pytest.raises(ModelFileError, match=mentions(path, 2, 1)):
         skcnn.load(path)
 
 
@@ -694,9 +695,9 @@ def test_the_scale_of_pixels_is_kept(clothes, largest, tmp_path):
 def test_other_versions_are_named(tiny_file, tmp_path):
     path = tmp_path / "other.skcnn"
     path.write_bytes(with_values(tiny_file, versions={"torch": "1.0", "skcnn": "\x1b[2J"}))
-    with pytest.warns(ModelVersionWarning, match=r"torch '1\.0', here '2\.") as warned:
+    with pytest.warns(ModelVersionWarning, match=mentions("torch", "'1.0'")) as warned:
         skcnn.load(path)
-    assert "scikit-learn 'unknown', here" in str(warned[0].message)
+    assert re.search(mentions("scikit-learn", "'unknown'"), str(warned[0].message))
     assert "\x1b" not in str(warned[0].message)
 
 
@@ -924,8 +925,9 @@ def test_hostile_files_are_refused_and_nothing_is_executed(tiny_file, tmp_path, 
     for module, name in ((pickle, "loads"), (pickle, "load"), (os, "system"), (torch, "load")):
         monkeypatch.setattr(module, name, refuse)
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", refuse)
-    with pytest.raises(ModelFileError, match="cannot be loaded: .*[.]$") as refused:
+    with pytest.raises(ModelFileError, match=mentions(path)) as refused:
         skcnn.load(path)
+    assert refused.value.reason
     assert len(str(refused.value)) < 1000
     assert refused.value.path == str(path)
     assert "this" not in sys.modules
@@ -935,7 +937,7 @@ def test_hostile_files_are_refused_and_nothing_is_executed(tiny_file, tmp_path, 
 def test_a_file_of_holes_is_refused_at_once(tmp_path):
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(ModelFileError, match="does not begin with 'skcnn model'"):
+    with pytest.raises(ModelFileError, match=mentions("'skcnn model'")):
         skcnn.load(tmp_path / "sparse")
 
 
@@ -1011,5 +1013,7 @@ def test_values_come_back_as_they_were(value):
     ids=range(16),
 )  # fmt: skip
 def test_other_values_are_refused(value):
-    with pytest.raises(TypeError, match="is no plain value"):
+    # Of a list and a partial, it is the content that is none.
+    kinds = {list: "object", np.ndarray: "array", functools.partial: type(len).__name__}
+    with pytest.raises(TypeError, match=mentions(kinds.get(type(value), type(value).__name__))):
         encode(value)
