@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.messages import mentions, names
 from numpy.testing import assert_array_equal
 
 from skcnn.datasets import (
@@ -414,7 +415,7 @@ def test_order_of_sources(server, published, cache, debian):
         warnings.simplefilter("error")
         fetch_fashion_mnist(subset="test")
     (cache / NAMES[2]).write_bytes(b"")
-    with pytest.warns(DamagedFileWarning, match="home") as record:
+    with pytest.warns(DamagedFileWarning, match=mentions(cache / NAMES[2])) as record:
         fetch_fashion_mnist(subset="test")
     assert len(record) == 1
     assert record[0].filename == __file__
@@ -459,20 +460,20 @@ def replace_by_folder(path):
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("damage", "named"),
     [
-        (flip_a_bit, "must have the SHA-256 [0-9a-f]{64}; got [0-9a-f]{64} instead"),
-        (cut, "not a complete gzip file"),
-        (append, "must decompress to 15696 bytes; got more instead"),
-        (shorten, "must decompress to 15696 bytes; got 15695 instead"),
-        (spoil_the_stream, "not a complete gzip file"),
-        (replace_by_text, "not a complete gzip file"),
+        (flip_a_bit, ["SHA-256"]),
+        (cut, ["gzip"]),
+        (append, [15696]),
+        (shorten, [15696, 15695]),
+        (spoil_the_stream, ["gzip"]),
+        (replace_by_text, ["gzip"]),
     ],
 )
-def test_damaged_cache_recovers(server, published, cache, damage, message):
+def test_damaged_cache_recovers(server, published, cache, damage, named):
     published.put(cache)
     damage(cache / TRAIN_IMAGES)
-    with pytest.warns(DamagedFileWarning, match=message):
+    with pytest.warns(DamagedFileWarning, match=mentions(cache / TRAIN_IMAGES, *named)):
         X, _ = fetch_fashion_mnist(return_X_y=True)
     assert_array_equal(X, published.expected("all")[0])
     assert server.requests == [TRAIN_IMAGES]
@@ -498,7 +499,7 @@ def test_decompression_is_bounded(published, cache):
     (cache / TRAIN_IMAGES).write_bytes(gzip.compress(bytes(20_000_000)))
     tracemalloc.start()
     with (
-        pytest.warns(DamagedFileWarning, match="got more instead"),
+        pytest.warns(DamagedFileWarning, match=mentions(TRAIN_IMAGES, 15696)),
         pytest.raises(OSError, match=TRAIN_IMAGES),
     ):
         fetch_fashion_mnist(download_if_missing=False)
@@ -517,14 +518,10 @@ def test_a_subset_needs_its_own_files_only(no_network, published, cache):
 
 @pytest.mark.parametrize("download_if_missing", [True, False])
 def test_no_data_at_all_names_the_remedies(no_network, cache, debian, download_if_missing):
-    with pytest.raises(OSError, match="Fashion-MNIST") as info:
+    remedies = ["dataset-fashion-mnist", *NAMES, cache, "download_if_missing=True", debian]
+    with pytest.raises(OSError, match=mentions("Fashion-MNIST", *remedies)) as info:
         fetch_fashion_mnist(download_if_missing=download_if_missing, n_retries=0)
-    message = str(info.value)
-    assert "Install Debian's package dataset-fashion-mnist" in message
-    assert f"put {', '.join(NAMES[:3])} and {NAMES[3]} into {cache}" in message
-    assert "download_if_missing=True" in message
-    assert str(debian) in message
-    assert ("http://127.0.0.1" in message) == download_if_missing
+    assert ("http://127.0.0.1" in str(info.value)) == download_if_missing
     assert not cache.exists() or file_names(cache) == []
 
 
@@ -537,24 +534,23 @@ def test_data_home(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("reply", "message"),
+    ("reply", "named"),
     [
-        (send_other_content, "must have the SHA-256 [0-9a-f]{64}; got [0-9a-f]{64} instead"),
-        (send_bomb, "must decompress to 15696 bytes; got more instead"),
-        (send_long_body, "Content-Length must be at most 16735 bytes; got 1015"),
-        (send_endless_body, "must be at most 16735 bytes long; got more instead"),
-        (send_nonsense_length, "Content-Length must be at most 16735 bytes; got many"),
-        (send_page, "not a complete gzip file"),
-        (send_error(404), "404"),
+        (send_other_content, ["SHA-256"]),
+        (send_bomb, [15696]),
+        (send_long_body, ["Content-Length", 16735]),
+        (send_endless_body, [16735]),
+        (send_nonsense_length, ["Content-Length", 16735, "many"]),
+        (send_page, ["gzip"]),
+        (send_error(404), [404]),
     ],
 )
-def test_wrong_answer_is_refused_at_once(server, cache, reply, message):
+def test_wrong_answer_is_refused_at_once(server, cache, reply, named):
     server.replies[TRAIN_IMAGES] = [reply]
+    message = mentions(server.url + TRAIN_IMAGES, *named, "dataset-fashion-mnist")
     with pytest.raises(OSError, match=message) as info:
         fetch_fashion_mnist()
-    assert TRAIN_IMAGES in str(info.value)
-    assert server.url in str(info.value)
-    assert "Install Debian's package" in str(info.value)
+    assert ("Content-Length" in str(info.value)) == ("Content-Length" in named)
     assert server.requests == [TRAIN_IMAGES]
     assert file_names(cache) == []
 
@@ -562,9 +558,9 @@ def test_wrong_answer_is_refused_at_once(server, cache, reply, message):
 @pytest.mark.parametrize(
     ("reply", "message"),
     [
-        (send_truncated, "ended after [0-9]+ of [0-9]+ bytes"),
-        (send_and_reset, "broke after|ended after"),
-        (send_half_a_chunk, "broke after"),
+        (send_truncated, r"\d+ of \d+"),
+        (send_and_reset, TRAIN_IMAGES),
+        (send_half_a_chunk, TRAIN_IMAGES),
         (send_error(503), "503"),
         (send_error(429), "429"),
     ],
@@ -603,7 +599,10 @@ def test_retries_wait(server, monkeypatch):
     waited = []
     monkeypatch.setattr(_download.time, "sleep", waited.append)
     server.replies[TRAIN_IMAGES] = [send_truncated] * 9
-    with pytest.warns(UserWarning, match=r"in 2\.5 s"), pytest.raises(OSError, match="ended"):
+    with (
+        pytest.warns(UserWarning, match=mentions("2.5 s")),
+        pytest.raises(OSError, match=TRAIN_IMAGES),
+    ):
         fetch_fashion_mnist(delay=2.5)
     assert waited == [2.5] * 3
 
@@ -695,12 +694,10 @@ def test_two_processes_fetch_at_once(server, published, cache, debian):
 @pytest.mark.parametrize("function", [load_fashion_mnist_mini, fetch_fashion_mnist])
 @pytest.mark.parametrize("subset", ["validation", "", None, 0, ["train"], np.array(["train"])])
 def test_unknown_subset(function, subset):
-    with pytest.raises(ValueError, match="The 'subset' parameter of") as info:
+    allowed = ["'train'", "'test'", "'all'"]
+    message = mentions("'subset'", function.__name__, *allowed, repr(subset))
+    with pytest.raises(ValueError, match=message):
         function(subset=subset)
-    assert str(info.value) == (
-        f"The 'subset' parameter of {function.__name__} must be 'train', 'test' or 'all'; "
-        f"got {subset!r} instead."
-    )
 
 
 @pytest.mark.parametrize(
@@ -717,8 +714,7 @@ def test_unknown_subset(function, subset):
     ],
 )
 def test_other_parameters(name, value):
-    message = f"The '{name}' parameter of fetch_fashion_mnist must be .*; got {value!r} instead"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=names(name, value)):
         fetch_fashion_mnist(**{name: value})
 
 
@@ -729,18 +725,18 @@ def test_idx_round_trip(shape):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "named"),
     [
-        (b"", "got an empty file instead"),
-        (b"\x00\x00\x0d\x01\x00\x00\x00\x00", "must begin with the bytes 00 00 08; got 00 00 0d"),
-        (b"\x1f\x8b\x08\x01\x00\x00\x00\x00", "got 1f 8b 08"),
-        (b"\x00\x00\x08\x03\x00\x00\x00\x01", "must have a header of 16 bytes; got 8"),
-        (b"\x00\x00\x08\x01\x00\x00\x00\x03ab", r"shape \(3,\) must .* values; got 2"),
-        (b"\x00\x00\x08\x01\x00\x00\x00\x03abcd", r"shape \(3,\) must .* values; got 4"),
+        (b"", ["00 00 08"]),
+        (b"\x00\x00\x0d\x01\x00\x00\x00\x00", ["00 00 08", "00 00 0d"]),
+        (b"\x1f\x8b\x08\x01\x00\x00\x00\x00", ["00 00 08", "1f 8b 08"]),
+        (b"\x00\x00\x08\x03\x00\x00\x00\x01", [16, 8]),
+        (b"\x00\x00\x08\x01\x00\x00\x00\x03ab", [(3,), 2]),
+        (b"\x00\x00\x08\x01\x00\x00\x00\x03abcd", [(3,), 4]),
     ],
 )
-def test_idx_refuses(content, message):
-    with pytest.raises(ValueError, match=message):
+def test_idx_refuses(content, named):
+    with pytest.raises(ValueError, match=mentions("IDX", *named)):
         parse_idx(content)
 
 
