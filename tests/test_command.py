@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from helpers.messages import mentions
 from PIL import Image
 
 import skcnn
@@ -74,6 +75,11 @@ def files_of(photos, part="test"):
     return sorted(map(str, (photos / part).glob("*/*.png")))
 
 
+def has_line(lines, *words):
+    """Whether one of the lines has all these words."""
+    return any(re.search(mentions(*words), line) for line in lines)
+
+
 def rows_of(out):
     return list(csv.DictReader(io.StringIO(out)))
 
@@ -93,14 +99,15 @@ def test_train_says_what_it_found_and_how_good_it_became(photos, trained):
     clf = skcnn.load(model)
     assert clf.norm == "batch"
     assert clf.get_params()["verbose"] == 0
-    assert "train: 120 images of 2 classes (bag " in printed
-    assert "notes.txt: not in the folder of a class" in printed
-    assert "cut.png: image file is truncated" in printed
-    assert "lenet, on 28 × 28 pixels, L" in printed
+    lines = printed.splitlines()
+    assert has_line(lines, "train", 120, 2, "bag", "top")
+    assert has_line(lines, "notes.txt")
+    assert has_line(lines, "cut.png")
+    assert has_line(lines, "lenet", "28 × 28", "L")
     test = load_image_folder(photos, subset="test", **clf.file_options_)
     accuracy = clf.score(test.data, test.target_names[test.target])
     assert clf.history_[-1]["train_loss"] < clf.history_[0]["train_loss"]
-    assert f"test accuracy: {accuracy:.4f} (40 images)" in printed
+    assert has_line(lines, "test accuracy", f"{accuracy:.4f}", 40)
     assert (photos.parent / "curves.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -109,8 +116,8 @@ def test_val_decides_which_epoch_is_kept(photos, trained):
     clf = skcnn.load(model)
     val = load_image_folder(photos, subset="val", **clf.file_options_)
     accuracy = clf.score(val.data, val.target_names[val.target])
-    kept = f"epoch {clf.best_epoch_} of {clf.n_epochs_} is kept"
-    assert f"{kept}: validation accuracy {accuracy:.4f}" in printed
+    kept = [clf.best_epoch_, clf.n_epochs_, "validation accuracy", f"{accuracy:.4f}"]
+    assert has_line(printed.splitlines(), *kept)
 
 
 def test_a_folder_of_classes_alone(photos, run, tmp_path):
@@ -120,8 +127,9 @@ def test_a_folder_of_classes_alone(photos, run, tmp_path):
     assert status == 0
     assert any("train_acc" in line for line in errors)
     assert "\x1b" not in "".join(errors)  # colours, which no file has a use for
-    assert "16 images of 2 classes (bag 8, top 8)" in out
-    assert "none set aside" in out
+    assert has_line(out.splitlines(), 16, 2, "bag 8", "top 8")
+    assert "training accuracy" in out
+    assert "validation accuracy" not in out
     assert "test accuracy" not in out
     clf = skcnn.load(tmp_path / "m")
     assert clf.image_shape_ == (3, 16, 16)
@@ -132,44 +140,44 @@ def test_a_damaged_file_stops_training(photos, run, tmp_path):
     status, _, errors = run("train", photos, "--out", tmp_path / "m", "--network", "lenet")
     assert status == 1
     assert len(errors) == 2
-    assert "cut.png: image file is truncated" in errors[0]
+    assert "cut.png" in errors[0]
     assert "--skip-bad" in errors[1]
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        (["--out", "{exists}"], "exists. Give another name, or replace it with --force"),
-        (["--out", "{root}"], "is a folder"),
-        (["--out", "{root}/none/m"], "there is no folder"),
-        (["--out", "m", "--plot", "{exists}"], "--plot: .* exists"),
+        (["--out", "{exists}"], ["--out", "'{exists}'", "--force"]),
+        (["--out", "{root}"], ["--out", "'{root}'"]),
+        (["--out", "{root}/none/m"], ["--out", "'{root}/none'"]),
+        (["--out", "m", "--plot", "{exists}"], ["--plot", "'{exists}'", "--force"]),
+        (["--out", "m", "--network", "resnet19"], ["'resnet19'", "resnet18"]),
+        (["--out", "m", "--set", "widthratio=4"], ["--set", "'widthratio'", "width_ratio"]),
+        (["--out", "m", "--set", "width_ratio"], ["--set", "NAME=VALUE", "'width_ratio'"]),
+        (["--out", "m", "--lr", "-1"], ["'lr'", "-1.0"]),
+        (["--out", "m", "--augment", "mirror,flip"], ["'augment'", "'flip'"]),
+        (["--out", "m", "--image-size", "0"], ["--image-size", "'0'"]),
+        (["--out", "m", "--weights", "none.pth"], ["'weights'", "'none.pth'"]),
+        (["--out", "m.png", "--plot", "./m.png"], ["--plot", "'m.png'", "--out"]),
         (
-            ["--out", "m", "--network", "resnet19"],
-            "got 'resnet19' instead. Close to it: .*resnet18",
+            ["--out", "m", "--weights", "{exists}", "--plot", "{exists}", "--force"],
+            ["--plot", "'{exists}'", "--weights"],
         ),
-        (["--out", "m", "--set", "widthratio=4"], "no parameter 'widthratio'. .*width_ratio"),
-        (["--out", "m", "--set", "width_ratio"], "must be NAME=VALUE; got 'width_ratio'"),
-        (["--out", "m", "--lr", "-1"], "'lr' parameter of ResNetClassifier must be .* Got -1.0"),
-        (["--out", "m", "--augment", "mirror,flip"], "'augment' parameter .*'flip'"),
-        (["--out", "m", "--image-size", "0"], "must be a whole number from 1; got '0'"),
-        (["--out", "m", "--weights", "none.pth"], "none.pth', where there is no file"),
-        (["--out", "m.png", "--plot", "./m.png"], "--plot: 'm.png' is the file of --out too"),
-        (["--out", "m", "--weights", "{exists}", "--plot", "{exists}", "--force"], "of --weights"),
-        (["--out", "{image}", "--force"], "is one of the images of DIR. Give another name"),
-        (["--out", "/dev/null"], "is no regular file"),
-        (["--out", "m" * 256], "cannot be written: File name too long"),
-        (["--out", "m", "--plot", "m.xyz"], "of no format that can be drawn. .*png"),
-        (["--out", "m", "--crop-pct", "2"], "--crop-pct: must be a number above 0.*got '2'"),
-        (["--out", "m", "--network", "lenet", "--device", "x"], "'device' parameter .*got 'x'"),
-        (["--out", "m", "--network", "lenet", "--device", "cuda:99"], "a device of this machine"),
-        (["--out", "m", "--network", "lenet", "--freeze", "99"], "'freeze' parameter .*got 99"),
-        (["--out", "m", "--network", "lenet", "--memory", "{exists}"], "'memory' parameter .*fold"),
-        ([], "required: --out"),
+        (["--out", "{image}", "--force"], ["--out", "'{image}'", "DIR"]),
+        (["--out", "/dev/null"], ["--out", "'/dev/null'"]),
+        (["--out", "m" * 256], ["--out", os.strerror(errno.ENAMETOOLONG)]),
+        (["--out", "m", "--plot", "m.xyz"], ["--plot", "'m.xyz'", ".png"]),
+        (["--out", "m", "--crop-pct", "2"], ["--crop-pct", "'2'"]),
+        (["--out", "m", "--network", "lenet", "--device", "x"], ["'device'", "'x'"]),
+        (["--out", "m", "--network", "lenet", "--device", "cuda:99"], ["'device'", "'cuda:99'"]),
+        (["--out", "m", "--network", "lenet", "--freeze", "99"], ["'freeze'", "99"]),
+        (["--out", "m", "--network", "lenet", "--memory", "{exists}"], ["'memory'", "'{exists}'"]),
+        ([], ["--out"]),
     ],
 )
 def test_wrong_arguments_end_it_before_any_work(
-    photos, run, tmp_path, monkeypatch, arguments, message
+    photos, run, tmp_path, monkeypatch, arguments, named
 ):
     def refuse(*args, **kwargs):
         raise AssertionError("images were read")
@@ -186,20 +194,20 @@ def test_wrong_arguments_end_it_before_any_work(
     assert (tmp_path / "exists").read_text() == "of value"
     assert image.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
-    assert re.search(message, " ".join(errors)), errors
+    assert has_line(errors[-1:], *(word.format(**places) for word in named)), errors
 
 
 def test_a_folder_that_is_none(run, tmp_path):
     status, _, errors = run("train", tmp_path / "none", "--out", tmp_path / "m")
     assert status == 2
-    assert "argument DIR: must be a folder" in errors[-1]
+    assert has_line(errors[-1:], "DIR", repr(str(tmp_path / "none")))
     status, _, errors = run("train", "x" * 300, "--out", tmp_path / "m")
     assert status == 2
     assert errors[-1].endswith("File name too long")
     status, _, errors = run("train", tmp_path, "--out", tmp_path / "m", "--network", "lenet")
     assert status == 1
     assert len(errors) == 1
-    assert "folder for each of at least two classes" in errors[0]
+    assert has_line(errors, "'root'", repr(str(tmp_path)))
 
 
 def linked(photos, root, folders):
@@ -216,8 +224,8 @@ def test_classes_that_are_not_trained_on_are_refused(photos, run, tmp_path):
     root = linked(photos, tmp_path / "photos", folders)
     status, _, errors = run("train", root, "--out", tmp_path / "m", "--network", "lenet")
     assert status == 1
-    assert any("'val' has no images of top" in line.replace(f"{root}/", "") for line in errors)
-    assert f"'{root}/test' must have classes that the model knows, bag, top; got bags" in errors[-1]
+    assert has_line([line.replace(f"{root}/", "") for line in errors], "'val'", "top")
+    assert has_line(errors[-1:], f"'{root}/test'", "bag", "top", "bags")
     assert not (tmp_path / "m").exists()
 
 
@@ -230,7 +238,7 @@ def test_a_disk_that_is_full(photos, run, tmp_path, monkeypatch):
     arguments += ["--memory", tmp_path / "fits"]
     status, _, errors = run("train", photos / "test", "--out", tmp_path / "m", *arguments)
     assert status == 1
-    assert "kept in --memory" in errors[-2]
+    assert "--memory" in errors[-2]
     assert errors[-1].startswith(f"skcnn: error: {tmp_path / 'm'}: ")
     assert "No space left on device" in errors[-1]
 
@@ -290,11 +298,8 @@ def test_bad_files_are_told_of_and_the_others_predicted(photos, model, run, tmp_
     status, out, errors = run("predict", model, good[0], missing, damaged, missing, good[1])
     assert status == 1
     assert [row["file"] for row in rows_of(out)] == good
-    assert errors == [
-        f"skcnn: error: {missing}: No such file or directory",
-        f"skcnn: error: {damaged}: image file is truncated",
-        f"skcnn: error: {missing}: No such file or directory",
-    ]
+    named = [line.rsplit(": ", 1)[0] for line in errors]
+    assert named == [f"skcnn: error: {path}" for path in (missing, damaged, missing)]
 
 
 def test_names_on_standard_input(photos, model, run, monkeypatch):
@@ -317,7 +322,7 @@ def test_a_folder_stands_for_its_images(photos, model, run, monkeypatch):
     assert found == expected(model, files_of(photos))
     assert not errors
     _, _, errors = run("predict", model, photos / "train")
-    assert any("1 other things are passed over, as" in line for line in errors)
+    assert has_line(errors, 1, "notes.txt")
 
 
 def test_a_carriage_return_may_belong_to_a_name(photos, model, run, tmp_path, monkeypatch):
@@ -335,7 +340,7 @@ def test_links_out_of_a_folder_are_followed_on_request(photos, model, run, tmp_p
         (tmp_path / label).symlink_to(photos / "test" / label)
     status, out, errors = run("predict", model, tmp_path)
     assert (status, rows_of(out)) == (0, [])
-    assert "which --follow-links would follow" in errors[0]
+    assert "--follow-links" in errors[0]
     _, out, _ = run("predict", model, tmp_path, "--follow-links")
     assert len(rows_of(out)) == 40
     _, out, _ = run("evaluate", model, tmp_path, "--follow-links", "--json")
@@ -387,27 +392,42 @@ def test_closed_streams(photos, model, run, monkeypatch):
         patched.setattr(sys, "stdout", None)
         status, _, errors = run("predict", model, files_of(photos)[0])
     assert status == 2
-    assert "standard output is closed" in errors[-1]
+    assert "standard output" in errors[-1]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "named"),
     [
-        (["predict", "{model}", "{image}", "--output", "{model}"], "is the file of MODEL too"),
-        (["predict", "{model}", "{image}", "--output", "{link}"], "is the file of FILE too"),
-        (["predict", "{model}", "{root}", "--output", "{image}"], "is one of the images of FILE"),
-        (["predict", "{model}", ""], "argument FILE: must be the name of a file or folder; got ''"),
-        (["evaluate", "{model}", "{root}", "--mistakes", "{model}"], "is the file of MODEL too"),
-        (["evaluate", "{model}", "{root}", "--mistakes", "{link}"], "is one of the images of DIR"),
+        (
+            ["predict", "{model}", "{image}", "--output", "{model}"],
+            ["--output", "'{model}'", "MODEL"],
+        ),
+        (["predict", "{model}", "{image}", "--output", "{link}"], ["--output", "'{link}'", "FILE"]),
+        (
+            ["predict", "{model}", "{root}", "--output", "{image}"],
+            ["--output", "'{image}'", "FILE"],
+        ),
+        (["predict", "{model}", ""], ["FILE", "''"]),
+        (
+            ["evaluate", "{model}", "{root}", "--mistakes", "{model}"],
+            ["--mistakes", "'{model}'", "MODEL"],
+        ),
+        (
+            ["evaluate", "{model}", "{root}", "--mistakes", "{link}"],
+            ["--mistakes", "'{link}'", "DIR"],
+        ),
         (
             ["evaluate", "{model}", "{root}", "--mistakes", "m", "--confusion-matrix", "m"],
-            "--mistakes: 'm' is the file of --confusion-matrix too",
+            ["--mistakes", "'m'", "--confusion-matrix"],
         ),
-        (["evaluate", "{model}", "{root}", "--confusion-matrix", "m.foo"], "of no format"),
+        (
+            ["evaluate", "{model}", "{root}", "--confusion-matrix", "m.foo"],
+            ["--confusion-matrix", "'m.foo'", ".png"],
+        ),
     ],
 )
 def test_no_output_takes_the_place_of_another_file(
-    photos, model, run, tmp_path, monkeypatch, arguments, message
+    photos, model, run, tmp_path, monkeypatch, arguments, named
 ):
     monkeypatch.chdir(tmp_path)
     image = linked(photos, tmp_path, {"photos/bag": "bag"}) / "photos" / "bag" / "1.png"
@@ -418,7 +438,7 @@ def test_no_output_takes_the_place_of_another_file(
     words = [word.format(**places) for word in arguments]
     status, out, errors = run(*words, *["--force"] * (words[-1] != ""))
     assert (status, out) == (2, "")
-    assert message in errors[-1]
+    assert has_line(errors[-1:], *(word.format(**places) for word in named)), errors
     assert (model.read_bytes(), image.read_bytes(), sorted(tmp_path.iterdir())) == before
 
 
@@ -458,13 +478,14 @@ def test_evaluate_tells_the_mistakes_by_their_files(model, mislabelled, run, tmp
     assert report.mistakes
     assert str(report) in out
     for mistake in report.mistakes[:3]:
-        line = f"{mistake.path}: {mistake.true_label}, taken for {mistake.predicted_label}"
-        assert line in out
+        words = mistake.path, mistake.true_label, mistake.predicted_label
+        assert has_line(out.splitlines(), *words)
     rows = rows_of(table.read_text())
     assert [row["file"] for row in rows] == [mistake.path for mistake in report.mistakes]
     monkeypatch.chdir(mislabelled.parent)
     _, out, _ = run("evaluate", model, mislabelled.name)
-    assert f"  {os.path.relpath(rows[0]['file'])}: {rows[0]['true_label']}, taken for" in out
+    shown = [line.strip() for line in out.splitlines()]
+    assert any(line.startswith(os.path.relpath(rows[0]["file"])) for line in shown)
     assert float(rows[0]["probability"]) == pytest.approx(report.mistakes[0].probability, abs=1e-6)
     assert matrix.read_bytes()[:4] == b"\x89PNG"
 
@@ -490,7 +511,7 @@ def test_evaluate_refuses_classes_that_the_model_does_not_know(photos, model, ru
     status, out, errors = run("evaluate", model, tmp_path)
     assert (status, out) == (1, "")
     assert len(errors) == 1
-    assert "classes that the model knows, bag, top; got shoe as well" in errors[0]
+    assert has_line(errors, "bag", "top", "shoe")
 
 
 def test_folders_may_name_labels_that_are_no_strings(photos, run, tmp_path):
@@ -533,7 +554,7 @@ def test_a_class_without_images(photos, model, run, tmp_path):
     (tmp_path / "bag").mkdir()
     status, _, errors = run("evaluate", model, tmp_path)
     assert status == 1
-    assert errors[0].endswith("Remove these folders, or fill them.")
+    assert has_line(errors[:1], "('bag')")
 
 
 # summary -----------------------------------------------------------------------------------------
@@ -543,7 +564,7 @@ def test_summary_of_a_model_and_of_a_network(model, run):
     status, out, _ = run("summary", model)
     assert status == 0
     clf = skcnn.load(model)
-    assert "2 classes: bag, top" in out
+    assert has_line(out.splitlines(), 2, "bag", "top")
     assert str(clf.summary()) in out
     status, out, _ = run("summary", "resnet18", "--image-size", 32, "--classes", 5)
     assert status == 0
@@ -551,10 +572,10 @@ def test_summary_of_a_model_and_of_a_network(model, run):
     for name in ("none.skcnn", "./none"):
         status, _, errors = run("summary", name)
         assert status == 2
-        assert f"got '{name}': there is no such file" in errors[-1]
+        assert repr(name) in errors[-1]
     status, _, errors = run("summary", "resnet19")
     assert status == 2
-    assert "Close to it" in errors[-1]
+    assert has_line(errors[-1:], "'resnet19'", "resnet18")
 
 
 def test_every_name_makes_its_network():
@@ -593,7 +614,8 @@ def test_a_warning_is_a_line(model, run, tmp_path):
     assert status == 0
     assert len(rows_of(out)) == 1
     assert len(errors) == 1
-    assert errors[0].startswith("skcnn: warning: The first frame alone is taken of ")
+    assert errors[0].startswith("skcnn: warning: ")
+    assert "two.gif" in errors[0]
 
 
 def test_ctrl_c(model, run, monkeypatch):
@@ -611,7 +633,8 @@ def test_an_error_that_nobody_thought_of_says_its_type(model, run, monkeypatch):
     monkeypatch.setattr("skcnn.command._summary.load", fail)
     status, _, errors = run("summary", model)
     assert status == 1
-    assert errors == ["skcnn: error: KeyError: 'x' (--debug shows where)"]
+    assert len(errors) == 1
+    assert has_line(errors, "skcnn: error: KeyError: 'x'", "--debug")
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "summary"])
