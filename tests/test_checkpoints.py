@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from helpers.fits import content
 from helpers.messages import mentions, names
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
-from test_memory import ENVIRONMENT, Epochs, content, lenet
+from test_memory import ENVIRONMENT, Epochs, lenet
 from torch import nn
 
 from skcnn import CNNClassifier, LeNetClassifier

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.fits import weights_of
 from helpers.messages import mentions, names
 from PIL import Image
 from scipy import sparse
@@ -51,10 +52,6 @@ def quick(**params):
 def thorough(seed, **params):
     """Train long enough for easy images, whatever the seed and the rounding."""
     return quick(**{"batch_size": 16, "max_epochs": 8, "random_state": seed, **params})
-
-
-def weights_of(clf):
-    return {name: tensor.numpy().tobytes() for name, tensor in clf.module_.state_dict().items()}
 
 
 class ListDataset(list, torch.utils.data.Dataset):

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers.fits import weights_of, without_times
 from helpers.messages import mentions
 from sklearn.base import clone
 from skorch.callbacks import Callback
@@ -211,14 +212,6 @@ def refusals(rank):
 _ROUNDING = 1e-3
 # Rounding may flip the prediction for an image, of those of validation one in 30.
 _FLIPPED = 0.04
-
-
-def weights_of(clf):
-    return b"".join(value.numpy().tobytes() for value in clf.module_.state_dict().values())
-
-
-def without_times(history):
-    return [{name: value for name, value in epoch.items() if name != "dur"} for epoch in history]
 
 
 # In each of the processes ------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from helpers.fits import weights_of
 from helpers.messages import mentions
 from torch import nn
 from torch.nn import functional
@@ -54,10 +55,6 @@ def labelled(X, y=None, **kwargs):
     images = ArrayImages(X, infer_layout(X.shape[1:], None, "Est"))
     y = np.zeros(len(X), dtype=int) if y is None else y
     return LabelledImages(images, np.arange(len(X)), y, **kwargs)
-
-
-def weights_of(clf):
-    return b"".join(value.numpy().tobytes() for value in clf.module_.state_dict().values())
 
 
 @pytest.fixture

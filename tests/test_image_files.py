@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.images import write_pngs
 from helpers.messages import mentions, names
 from PIL import Image
 from sklearn.model_selection import (
@@ -60,7 +61,7 @@ def files(tops_and_bags, tmp_path_factory):
     """60 images of clothes as PNG files; their pixels; their labels."""
     X, y = tops_and_bags[0][:60], tops_and_bags[1][:60]
     folder = tmp_path_factory.mktemp("clothes")
-    return [save(folder, f"{i}.png", image) for i, image in enumerate(X)], X, y
+    return write_pngs(folder, X), X, y
 
 
 def quick(**params):

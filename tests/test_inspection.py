@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.images import write_pngs
 from helpers.messages import mentions, names
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
@@ -919,9 +921,7 @@ def test_report_without_mistakes(clf, digits):
 
 
 def test_mistakes_in_files_are_told_by_their_paths(clf, digits, tmp_path):
-    for i, image in enumerate(digits[1][:40]):
-        Image.fromarray(image.astype(np.uint8)).save(tmp_path / f"{i:03}.png")
-    paths = sorted(map(str, tmp_path.iterdir()))
+    paths = [str(path) for path in write_pngs(tmp_path, digits[1][:40].astype(np.uint8))]
     wrong = np.roll(clf.classes_, 1)[np.searchsorted(clf.classes_, clf.predict(digits[1][:40]))]
     X = ImageFiles(paths)[::-1]
     report = evaluate(clf, X, wrong[::-1])
@@ -935,7 +935,7 @@ def test_mistakes_in_files_are_told_by_their_paths(clf, digits, tmp_path):
     gallery = plot_mistakes(clf, X, wrong[::-1], n_images=3)
     assert gallery.paths == [mistake.path for mistake in report.mistakes[:3]]
     for ax, path in zip(gallery.axes_, gallery.paths, strict=True):
-        assert ax.get_title().split("\n")[0] == path[-len("000.png") :]
+        assert ax.get_title().split("\n")[0] == Path(path).name
 
 
 def test_names_of_files_that_are_no_text_can_be_drawn():

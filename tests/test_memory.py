@@ -15,6 +15,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from helpers.fits import content
 from helpers.messages import mentions, names
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, cross_val_score
@@ -278,20 +279,6 @@ def epochs(tmp_path):
 def lenet(**kwargs):
     settings = {"norm": "batch", "lr": 5e-3, "batch_size": 32, "max_epochs": 4, "n_threads": 1}
     return LeNetClassifier(**{**settings, "random_state": 0, **kwargs})
-
-
-def content(clf, X):
-    """Everything that was learned, in bytes where it is many; the time that it took aside."""
-    history = [{name: v for name, v in epoch.items() if name != "dur"} for epoch in clf.history_]
-    return [
-        clf.predict_proba(X).tobytes(),
-        [value.numpy().tobytes() for value in clf.module_.state_dict().values()],
-        history,
-        clf.best_epoch_,
-        clf.n_epochs_,
-        clf.precision_,
-        clf.memory_format_,
-    ]
 
 
 OPTIONS = {

@@ -9,11 +9,11 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from helpers.fits import content
 from helpers.messages import mentions
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
-from test_memory import content
 from torch import nn
 
 from skcnn import CNNClassifier

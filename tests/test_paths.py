@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.images import write_pngs
 from helpers.messages import mentions
 from PIL import Image
 from sklearn.base import clone
@@ -50,10 +51,7 @@ def clothes_on_disk(tops_and_bags, tmp_path_factory):
     """60 images of clothes as PNG files; their pixels; their labels."""
     X, y = tops_and_bags[0][:60], tops_and_bags[1][:60]
     folder = tmp_path_factory.mktemp("clothes")
-    paths = [folder / f"{i}.png" for i in range(60)]
-    for path, image in zip(paths, X, strict=True):
-        Image.fromarray(image).save(path)
-    return paths, X, y
+    return write_pngs(folder, X), X, y
 
 
 @pytest.fixture

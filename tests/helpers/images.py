@@ -1,6 +1,7 @@
 """Images that are quickly drawn, or easily told apart."""
 
 import numpy as np
+from PIL import Image
 
 
 def dim_and_bright(n=160, side=28, seed=0):
@@ -14,3 +15,11 @@ def dim_and_bright(n=160, side=28, seed=0):
     quarter = side // 4
     X[y == 1, quarter:-quarter, quarter:-quarter] += 180
     return X, y
+
+
+def write_pngs(folder, images):
+    """Write images as files named 0.png, 1.png, ...; return their paths."""
+    paths = [folder / f"{i}.png" for i in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        Image.fromarray(image).save(path)
+    return paths
