@@ -4,6 +4,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.figures import are_legible, is_inside
 from helpers.messages import mentions, names
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -60,13 +61,6 @@ def texts(labels):
     return [label.get_text() for label in labels]
 
 
-def is_inside(figure):
-    """Whether nothing drawn sticks out of the figure."""
-    figure.draw_without_rendering()
-    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    return box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height
-
-
 LRS = {"lr": [1e-1, 1e-3, 1e-2]}
 CELLS = {**LRS, "batch_size": [16, 32]}
 LINES = {**CELLS, "norm": [None, "batch"]}
@@ -111,6 +105,20 @@ def test_categories_are_spaced_evenly():
     drawn = dict(zip(*display.artist_[0].get_data(), strict=True))
     assert drawn[ticks["True"]] == 0.2
     assert is_inside(display.figure_)
+
+
+@pytest.mark.parametrize("others", [{}, {"batch_size": [16, 32]}, {**CELLS}])
+def test_long_values_are_told_apart(others):
+    values = [f"{kind}, of which there is much to say" for kind in ("batch", "group", "layer")]
+    display = plot_search_results(search_over({"norm": values, **others}))
+    assert is_inside(display.figure_)
+    ax = display.ax_
+    drawn = [ax.get_xticklabels(), ax.get_yticklabels(), ax.texts]
+    shown = [text for labels in drawn for text in labels if "of which" in text.get_text()]
+    assert len(shown) == 3
+    for labels in drawn:
+        if any(text in shown for text in labels):
+            assert are_legible(labels)
 
 
 def test_two_parameters_are_a_heat_map():
