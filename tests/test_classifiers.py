@@ -557,7 +557,7 @@ BAD_INPUT = [
     (lambda X, y: (X[:0], y[:0]), mentions("LeNetClassifier", 0, (0, 28, 28))),
     (lambda X, y: (X[:, :0], y), mentions("X", (0, 28))),
     (lambda X, y: (X[0, 0], y[:28]), mentions("2D", "1D")),
-    (lambda X, y: (X.astype(str), y), "could not convert|dtype"),  # of scikit-learn
+    (lambda X, y: (X.astype(str), y), "could not convert|numeric"),  # of scikit-learn
     (lambda X, y: (X[..., None, None], y), mentions("X", "(n, H, W)", 5)),
     (lambda X, y: (np.stack([X, X], axis=-1), y), mentions(1, 3, 4, (28, 28, 2))),
 ]

@@ -766,7 +766,11 @@ def test_odd_names_work(tmp_path):
         (["x.png", ""], {}, mentions("'paths'", "''", 1)),
         ([b"\x89PNG\0\0" * 99], {}, r"'paths'.* b'\\x89PNG\S{,60} "),
         ({"a.png": 0}, {}, names("paths", {"a.png": 0})),
-        (pd.DataFrame({"a": ["x"], "b": ["y"]}), {}, mentions("'paths'", "load_image_table")),
+        (
+            pd.DataFrame({"a": ["x"], "b": ["y"]}),
+            {},
+            mentions("'paths'", "a  b", "load_image_table"),
+        ),
         (np.array([["x", "y"]]), {}, mentions("'paths'", "array(['x', 'y']")),
         (["x.png"], {"image_size": 0}, names("image_size", 0)),
         (["x.png"], {"image_size": (3, 4, 5)}, names("image_size", (3, 4, 5))),

@@ -4,8 +4,8 @@ import re
 
 
 def names(parameter, value):
-    """Pattern of a message that names a parameter and the value that it got."""
-    return rf"(?s)'{parameter}'.*[Gg]ot .*{re.escape(repr(value))}"
+    """Pattern of a message that names a parameter and the value that it got, not a part of one."""
+    return rf"(?s)'{parameter}'.*[Gg]ot .*(?<![\w\[(]){re.escape(repr(value))}(?!\w)"
 
 
 def mentions(*words):
