@@ -1,5 +1,6 @@
 """Displays and reports, on small scikit-learn classifiers that look like those of skcnn."""
 
+import re
 import subprocess
 import sys
 from itertools import permutations
@@ -630,12 +631,11 @@ def test_gallery_titles_and_order(clf, digits):
         assert ax.get_title() == f"true: {true}\npredicted: {predicted}, {confidence[index]:.0%}"
         assert_array_equal(ax.images[0].get_array(), X_test[index])
         assert ax.images[0].get_clim() == (0, 255)  # uint8 is shown as it is
-    heading = f"The 25 most confident of {len(wrong)} mistakes in 500 images"
-    assert display.figure_.get_suptitle() == heading
+    assert re.search(mentions(25, len(wrong), 500), display.figure_.get_suptitle())
 
     display = plot_mistakes(clf, X_test, y_test, order="dataset", n_images=7)
     assert_array_equal(display.indices, wrong[:7])
-    assert display.figure_.get_suptitle().startswith("The 7 first of")
+    assert re.search(mentions(7, len(wrong), 500), display.figure_.get_suptitle())
 
 
 def test_gallery_positions():
@@ -646,7 +646,7 @@ def test_gallery_positions():
     display.figure_.draw_without_rendering()
     rows = {round(ax.get_position().y0, 3) for ax in display.axes_}
     assert len(rows) == 2  # three and two
-    assert display.figure_.get_suptitle() == "All 5 mistakes in 5 images, most confident first"
+    assert re.findall(r"\d+", display.figure_.get_suptitle()) == ["5", "5"]
     display.plot(n_columns=5)
     display.figure_.draw_without_rendering()
     assert len({round(ax.get_position().y0, 3) for ax in display.axes_}) == 1
@@ -714,7 +714,7 @@ def test_no_mistakes(clf, digits):
     display = plot_mistakes(clf, X_test, clf.predict(X_test))
     assert display.n_mistakes == 0
     (text,) = display.axes_[0].texts
-    assert text.get_text() == "No mistakes: all 500 images classified correctly"
+    assert re.search(mentions(500), text.get_text())
     assert is_inside(display.figure_)
 
 
@@ -923,7 +923,7 @@ def test_report_without_mistakes(clf, digits):
     assert report.accuracy == 1
     assert report.mistakes == []
     assert report.mistakes_to_frame().shape == (0, 13)
-    assert "0 mistakes in 500 images, accuracy 1.0000" in str(report)
+    assert re.search(mentions(0, 500, "1.0000"), str(report).splitlines()[-1])
 
 
 def test_mistakes_in_files_are_told_by_their_paths(clf, digits, tmp_path):
