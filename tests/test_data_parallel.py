@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.fits import weights_of, without_times
-from helpers.messages import mentions
+from helpers.messages import mentions, names
 from sklearn.base import clone
 from skorch.callbacks import Callback
 from torch import nn
@@ -181,27 +181,27 @@ def refusals(rank):
     return {
         "batch smaller than processes": (
             lambda: lenet(batch_size=1, data_parallel=True).fit(X, y),
-            r"'batch_size' parameter of LeNetClassifier must be at least 2,.*got 1 instead",
+            mentions("'batch_size'", "data_parallel=True", 2, 1),
         ),
         "batch normalisation of one row": (
             lambda: lenet(batch_size=2, norm="batch", data_parallel=True, **ALL).fit(X, y),
-            r"'batch_size' parameter must be at least 4,.*in 2 processes; got a batch of 2 instead",
+            mentions("'batch_size'", 4, 2),
         ),
         "different images": (
             lambda: lenet(data_parallel=True).fit(different, y),
-            r"must be the same in all 2 processes.*got different ones",
+            mentions("X", "X_val", 2, "data_parallel=True"),
         ),
         "different validation images": (
             lambda: lenet(data_parallel=True).fit(X, y, X_val=different, y_val=y),
-            r"must be the same in all 2 processes.*got different ones",
+            mentions("X", "X_val", 2, "data_parallel=True"),
         ),
         "one device for all": (
             lambda: lenet(data_parallel=True, device="cpu:0").fit(X, y),
-            r"'device' parameter of LeNetClassifier must be 'auto', 'cpu' or 'cuda'.*got 'cpu:0'",
+            names("device", "cpu:0"),
         ),
         "divergence": (
             lambda: lenet(data_parallel=True, optimizer="sgd", lr=1e20).fit(X, y),
-            r"The (training|validation) loss became (nan|inf)",
+            r"\b(nan|inf)\b.* lr=",
         ),
     }
 
@@ -367,7 +367,8 @@ def test_a_schedule_has_as_many_steps_as_there_are(processes):
 def test_only_the_main_process_shows_progress(processes, name):
     first, second = (result["shown"] for result in results_of(processes, name))
     assert "valid_loss" in first
-    assert ("Trains in float32 contiguous" in first) == (name == "table")
+    said = any(re.search(mentions("float32", "contiguous"), line) for line in first.splitlines())
+    assert said == (name == "table")
     assert second == ""
 
 
@@ -388,7 +389,8 @@ def test_refusals(processes, name):
 def test_an_error_ends_all_processes(in_processes, launcher):
     run = launch(__file__, "fail", in_processes, launcher=launcher)
     assert run.returncode != 0
-    assert "ValueError: Input X contains NaN, first in image 7." in run.stderr
+    errors = [line for line in run.stderr.splitlines() if "ValueError: " in line]
+    assert any(re.search(mentions("X", "NaN", 7), line) for line in errors)
 
 
 def test_the_example_runs():
