@@ -26,6 +26,11 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("seed", seeds, ids=[f"seed{seed}" for seed in seeds])
 
 
+def pytest_make_parametrize_id(val, argname):
+    """Leave patterns of helpers.messages out of the names of cases, which nobody could read."""
+    return argname if isinstance(val, str) and val.startswith("(?s)") else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Let one worker run the tests of a file that share a fixture, which is then built once."""
