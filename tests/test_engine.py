@@ -234,10 +234,12 @@ def test_compiled_training_compiles_once(clothes, monkeypatch):
 # Arithmetic --------------------------------------------------------------------------------------
 
 
-def choose(module, side, precision="auto", native=True, channels=1):
+def choose(module, side, precision="auto", native=True, channels=1, amx=True):
     """Arithmetic of a network for square images, on a CPU with bfloat16 or without."""
+    capabilities = {"avx512_bf16": True, "amx_bf16": amx}
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(arithmetic, "has_bfloat16", lambda device: native)
+        monkeypatch.setattr(arithmetic, "cpu_capabilities", lambda: capabilities)
         return choose_arithmetic(module, (channels, side, side), precision=precision, device=CPU)
 
 
@@ -326,6 +328,13 @@ def test_other_devices_get_what_suits_all():
 def test_bfloat16_is_not_for_layers_whose_kernels_reach_beyond_their_maps(layer, side, idle):
     expected = "float32" if idle else "bfloat16"
     assert choose(layer, side, channels=32) == (expected, "channels_last")
+
+
+@pytest.mark.parametrize(("side", "wrong"), [(1, True), (2, False), (3, False)])
+def test_where_all_shapes_were_tried_those_that_are_wrong_are_excluded(side, wrong):
+    layer = nn.Conv2d(32, 32, 3, stride=2, padding=1)
+    expected = "float32" if wrong else "bfloat16"
+    assert choose(layer, side, channels=32, amx=False) == (expected, "channels_last")
 
 
 def test_functions_that_a_network_calls_count_as_layers():

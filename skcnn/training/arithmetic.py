@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from skcnn.exceptions import PrecisionError
-from skcnn.training.devices import has_bfloat16
+from skcnn.training.devices import cpu_capabilities, has_bfloat16
 from skcnn.training.reproducibility import seeded_generators
 
 MEMORY_FORMATS = {
@@ -146,8 +146,8 @@ def fastest(layers: Sequence[Layer], allowed: Sequence[str], device: torch.devic
     on_gpu = device.type == "cuda"
     in_bfloat16 = "bfloat16" in allowed
     if in_bfloat16 and len(allowed) > 1 and not on_gpu:
-        idle = any(layer.has_idle_weights for layer in layers)
-        in_bfloat16 = not idle and _are_wide(layers, _BFLOAT16_WIDTH)
+        wrong = any(map(_may_have_wrong_gradients, layers))
+        in_bfloat16 = not wrong and _are_wide(layers, _BFLOAT16_WIDTH)
     channels_last = any(layer.is_convolution for layer in layers) and (
         in_bfloat16
         if on_gpu
@@ -157,6 +157,17 @@ def fastest(layers: Sequence[Layer], allowed: Sequence[str], device: torch.devic
     return Arithmetic(
         "bfloat16" if in_bfloat16 else "float32", "channels_last" if channels_last else "contiguous"
     )
+
+
+def _may_have_wrong_gradients(layer: Layer) -> bool:
+    """Whether the processor may compute weight gradients of a layer wrongly in bfloat16.
+
+    All shapes were tried with AVX-512 BF16; AMX, where a processor has it, has kernels of its own.
+    """
+    capabilities = cpu_capabilities()
+    if capabilities.get("avx512_bf16", False) and not capabilities.get("amx_bf16", False):
+        return layer.has_unset_gradients
+    return layer.has_idle_weights
 
 
 def _are_wide(layers: Sequence[Layer], width: int) -> bool:
