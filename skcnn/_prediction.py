@@ -80,7 +80,8 @@ class ImagePredictor(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
 
         Computed in batches of one size: the result for an image does not depend on the order of
         the images, nor on what the others show. For another number of images, the size may be
-        another, and the result differ in its last bits, by at most 1e-6. With
+        another, and the result differ in its last bits, by at most 1e-6. Requests of fewer than 16
+        images are filled up to 16 where that is cheap, and else computed as they are. With
         ``deterministic=True``, the size is always the same, and so is the result: a single image
         then takes as long as a full batch.
 
