@@ -464,10 +464,10 @@ def test_layouts_agree(clothes, monkeypatch):
     losses = []
     for choice in (CONTIGUOUS, CHANNELS_LAST):
         train_in(monkeypatch, choice)
-        clf = quick(max_epochs=1, norm="batch", early_stopping=False, lr=1e-3).fit(X, y)
+        clf = quick(max_epochs=1, norm="batch", early_stopping=False, lr=1e-4).fit(X, y)
         assert clf.memory_format_ == choice.memory_format
         losses.append(clf.history_[0]["train_loss"])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # an epoch amplifies the rounding
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)  # an epoch amplifies the rounding
 
 
 FRESH_FIT = """
