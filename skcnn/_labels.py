@@ -120,7 +120,7 @@ def encode_labels(
     if (indices < 0).any():
         raise ValueError(
             f"{name} must only have labels that {estimator} knows, {classes}; got "
-            f"{values[indices < 0]} as well. Leave these images out, or fit anew; partial_fit "
+            f"{values[indices < 0]} as well. Leave these images out, or fit again; partial_fit "
             "takes all labels in 'classes' at its first call."
         )
     return indices[inverse]

@@ -115,7 +115,7 @@ class PixelCache:
         if n_decoded[rows].all():
             return {}
         if not self.is_whole:  # removed by its maker, of which this is a copy
-            n_decoded = self._open(anew=True)[1]
+            n_decoded = self._open(check_folder=True)[1]
         reasons, animated = {}, []
         n_bytes = math.prod(self.recipe.shape)
         with _locked(self._folder / "lock"), open(self._folder / "pixels", "r+b", 0) as file:
@@ -167,9 +167,9 @@ class PixelCache:
         except Exception as error:  # see decode_image
             return reason_of(error)
 
-    def _open(self, *, anew: bool = False) -> tuple[np.memmap, np.memmap]:
+    def _open(self, *, check_folder: bool = False) -> tuple[np.memmap, np.memmap]:
         with _changing:
-            maps = None if anew and not self.is_whole else vars(self).get("_maps")
+            maps = None if check_folder and not self.is_whole else vars(self).get("_maps")
             if maps is None or len(maps[0]) != len(self.paths):
                 if not (hasattr(self, "_folder") and self.is_whole):
                     self._make_folder()
