@@ -351,6 +351,13 @@ def test_functions_that_a_network_calls_count_as_layers():
     assert choose(Functional(2), 1, channels=32) == CHANNELS_LAST
 
 
+@pytest.mark.parametrize(("channels", "format_"), [(8, "contiguous"), (16, "channels_last")])
+def test_points_with_a_stride_on_few_channels_are_contiguous(channels, format_):
+    """In channels-last, oneDNN of torch 2.14 crashes in their backward pass, with two threads."""
+    layers = nn.Sequential(nn.Conv2d(channels, 32, 1, stride=2), nn.Conv2d(32, 32, 3, padding=1))
+    assert choose(layers, 28, channels=channels).memory_format == format_
+
+
 def test_a_single_channel_whose_stride_leads_to_one_column_is_contiguous():
     torch.manual_seed(0)
     layer = nn.Conv2d(1, 32, (1, 3), stride=(1, 2))  # oneDNN misreads it in channels-last

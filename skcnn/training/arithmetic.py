@@ -31,6 +31,8 @@ _CHANNELS_LAST_WIDTH = 16
 _BFLOAT16_WIDTH = 24
 _WIDE_SHARE = 0.6
 
+_FEWEST_CHANNELS_OF_POINTS = 16  # of 1 × 1 kernels with a stride, in channels-last
+
 _CONVOLUTIONS = {
     **dict.fromkeys(
         (torch.conv1d, torch.conv2d, torch.conv3d),
@@ -63,10 +65,12 @@ class Layer(NamedTuple):
     is_convolution: bool = False
     # What oneDNN 3.x gets wrong. In bfloat16, it leaves gradients of a convolution unset where an
     # axis with padding is shorter than the stride: those of weights that meet nothing but padding.
-    # In channels-last, it misreads a single channel where a stride leads to a single column.
+    # In channels-last, it misreads a single channel where a stride leads to a single column. With
+    # several threads, it writes beyond its memory in the backward pass of 1 × 1 kernels with a
+    # stride, on fewer than 16 channels.
     has_idle_weights: bool = False  # and a stride: all that may be wrong
     has_unset_gradients: bool = False  # what was found wrong
-    is_misread: bool = False
+    fails_in_channels_last: bool = False
 
 
 def as_asked(precision: str) -> Arithmetic:
@@ -146,13 +150,15 @@ def fastest(layers: Sequence[Layer], allowed: Sequence[str], device: torch.devic
     on_gpu = device.type == "cuda"
     in_bfloat16 = "bfloat16" in allowed
     if in_bfloat16 and len(allowed) > 1 and not on_gpu:
-        wrong = any(map(_may_have_wrong_gradients, layers))
+        wrong = any(
+            _may_have_wrong_gradients(layer) or layer.fails_in_channels_last for layer in layers
+        )
         in_bfloat16 = not wrong and _are_wide(layers, _BFLOAT16_WIDTH)
     channels_last = any(layer.is_convolution for layer in layers) and (
         in_bfloat16
         if on_gpu
         else _are_wide(layers, _CHANNELS_LAST_WIDTH)
-        and not any(layer.is_misread for layer in layers)
+        and not any(layer.fails_in_channels_last for layer in layers)
     )
     return Arithmetic(
         "bfloat16" if in_bfloat16 else "float32", "channels_last" if channels_last else "contiguous"
@@ -230,7 +236,10 @@ def _convolution(
         is_convolution=True,
         has_idle_weights=max(stride) > 1 and any(_has_idle_weights(*w) for w in windows),
         has_unset_gradients=any(side < s and p > 0 for side, _, _, s, p, _ in windows),
-        is_misread=weight.shape[1] == 1 and any(n == 1 and s > 1 for _, n, _, s, *_ in windows),
+        fails_in_channels_last=(
+            weight.shape[1] == 1 and any(n == 1 and s > 1 for _, n, _, s, *_ in windows)
+        )
+        or (max(kernel) == 1 < max(stride) and weight.shape[1] < _FEWEST_CHANNELS_OF_POINTS),
     )
 
 
