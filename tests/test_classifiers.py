@@ -313,6 +313,26 @@ def tiny_net(in_channels, n_classes):
     )
 
 
+class RefusesOne(nn.Sequential):
+    """A network that does not take a single image."""
+
+    def __init__(self, in_channels, n_classes):
+        super().__init__(nn.Flatten(), nn.Linear(784 * in_channels, n_classes))
+
+    def forward(self, x):
+        if len(x) == 1:
+            raise RuntimeError("one image")
+        return super().forward(x)
+
+
+def test_what_cannot_take_a_single_image_predicts_several(tops_and_bags):
+    X, y = tops_and_bags
+    clf = CNNClassifier(module=RefusesOne, max_epochs=1, random_state=0).fit(X, y)
+    np.testing.assert_allclose(
+        clf.predict_proba(X[:3]), clf.predict_proba(X)[:3], rtol=0, atol=1e-6
+    )
+
+
 @pytest.mark.learning
 def test_class_weight_counts(tops_and_bags, seed, check_learned):
     X, y = tops_and_bags

@@ -110,7 +110,7 @@ class ImageClassifierNet(NeuralNetClassifier):
     micro_batches: MicroBatches | None = None  # of the fit under way, where it may split batches
     # The part that makes the logits, and the multiplications of an image, once they were found.
     head_name: str | None = None
-    n_products: int | None = None
+    n_products: float | None = None
 
     def __init__(
         self,
@@ -540,7 +540,10 @@ class ImageClassifierNet(NeuralNetClassifier):
             return rows
         if self.n_products is None:
             shape = (n_channels, *self.preprocessing_.size)
-            self.n_products = count_products(self.module_, shape, torch.device(self.device))
+            try:
+                self.n_products = count_products(self.module_, shape, torch.device(self.device))
+            except Exception:  # it does not take a single image; of others, the prediction says it
+                self.n_products = math.inf
         is_cheap = _FEWEST_PREDICTION_ROWS * self.n_products <= _CHEAP_PRODUCTS
         return min(_FEWEST_PREDICTION_ROWS, most) if is_cheap else rows
 
