@@ -52,7 +52,8 @@ from skcnn.training.callbacks import AccuracyEarlyStopping, training_callbacks
 from skcnn.training.devices import cpu_threads, has_bfloat16, resolve_device
 from skcnn.training.mixing import make_mixing
 from skcnn.training.net import ImageClassifierNet
-from skcnn.training.optimizers import optimizer_settings
+from skcnn.training.optimizers import default_lr, optimizer_settings
+from skcnn.training.plan import TrainingPlan, plan_training
 from skcnn.training.preprocessing import IMAGENET_STATISTICS, Preprocessing, for_channels
 from skcnn.training.reproducibility import seeded_generators
 from skcnn.training.splitting import Rows, canonical_rows, hold_out, relative_weights
@@ -84,7 +85,11 @@ class ImageClassifier(
         """Options of the network for images of `size` (H, W), those left open fitting `weights`."""
         shared = {field.name for field in fields(SharedParameters)}
         own = {field.name for field in fields(self)} - shared
-        return {name: getattr(self, name) for name in own}
+        options = {name: getattr(self, name) for name in own}
+        if options.get("norm") == "auto":
+            plain = weights is not None and not any(n.endswith("running_mean") for n in weights)
+            options["norm"] = None if plain else "batch"
+        return options
 
     def _torchvision_name(self) -> str | None:
         """Name of the torchvision model with the same network, for its trained weights."""
@@ -305,6 +310,7 @@ class ImageClassifier(
                 kept_in=kept_in,
             )
 
+            plan = self._plan(data, incremental)
             n_epochs_before = self.n_epochs_ if continued else 0
             with contextlib.ExitStack() as stack:
                 stack.enter_context(cpu_threads(self.n_threads))
@@ -312,13 +318,13 @@ class ImageClassifier(
                 if kept_in is not None:
                     given = {**data.named, "weights": trained}
                     start = partial(self._describe_start, trained, device, continued)
-                    fit = identify_fit(self, device, given, start(), seeds, kept_in)
+                    fit = identify_fit(self, plan, device, given, start(), seeds, kept_in)
                     journal = stack.enter_context(self._open_journal(store, fit))
                     seeds = journal.seeds  # of its first start
                 split_seed, seed = seeds
                 if not continued or self._split_seed is None:
                     self._split_seed = split_seed
-                rows, held_out = self._split(data, incremental)
+                rows, held_out = self._split(data, plan.early_stopping)
                 if not (continued and incremental):
                     self._weight_unit = rows.mean_weight
                 training = _labelled(data.images, rows, self._weight_unit)
@@ -327,7 +333,7 @@ class ImageClassifier(
                     validation = _labelled(data.images, held_out)
                 if accelerator is not None:
                     data_parallel.check_shares(
-                        accelerator, data.name, len(training), self.batch_size, self._name
+                        accelerator, data.name, len(training), plan.batch_size, self._name
                     )
                 stack.enter_context(seeded_generators((seed + n_epochs_before) % 2**32, device))
                 if continued:
@@ -345,7 +351,14 @@ class ImageClassifier(
                     )
                 self._freeze(module, continued)
                 net = self._make_training_net(
-                    module, preprocessing, device, training, validation, incremental, accelerator
+                    module,
+                    preprocessing,
+                    device,
+                    training,
+                    validation,
+                    plan,
+                    incremental,
+                    accelerator,
                 )
                 if continued and incremental:
                     _carry_over_optimizer(self.net_, net)
@@ -404,9 +417,21 @@ class ImageClassifier(
         }
         return _FitData(images, rows, validation, scan, named)
 
-    def _split(self, data: _FitData, incremental: bool) -> tuple[Rows, Rows | None]:
+    def _plan(self, data: _FitData, incremental: bool) -> TrainingPlan:
+        """Batch size, epochs and stopping, which follow the data where they are "auto"."""
+        plan = plan_training(
+            len(data.rows.index),
+            batch_size=self.batch_size,
+            max_epochs=self.max_epochs,
+            early_stopping=self.early_stopping,
+            patience=self.patience,
+            has_validation_data=data.validation is not None,
+        )
+        return plan._replace(max_epochs=1, early_stopping=False) if incremental else plan
+
+    def _split(self, data: _FitData, early_stopping: bool) -> tuple[Rows, Rows | None]:
         """Rows to train on, and those set aside to validate, if any are to be."""
-        if data.validation is not None or not self.early_stopping or incremental:
+        if data.validation is not None or not early_stopping:
             return data.rows, None
         return hold_out(data.rows, self.validation_fraction, self._split_seed)
 
@@ -487,6 +512,7 @@ class ImageClassifier(
         device: torch.device,
         training: LabelledImages,
         validation: LabelledImages | None,
+        plan: TrainingPlan,
         incremental: bool,
         accelerator: Any,
     ) -> ImageClassifierNet:
@@ -497,15 +523,17 @@ class ImageClassifier(
             make_net = partial(DataParallelNet, accelerator=accelerator)
             share = share_of(accelerator)
         verbose = self.verbose if share[0] == 0 else 0
-        max_epochs = 1 if incremental else self.max_epochs
+        lr = self.lr
+        if lr == "auto":
+            lr = default_lr(self.optimizer, module, is_trained=self.weights is not None)
         callbacks = training_callbacks(
-            max_epochs=max_epochs,
-            early_stopping=self.early_stopping and validation is not None,
-            patience=self.patience,
+            max_epochs=plan.max_epochs,
+            early_stopping=plan.early_stopping and validation is not None,
+            patience=plan.patience,
             lr_schedule=None if incremental else self.lr_schedule,
-            lr=self.lr,
+            lr=lr,
             steps_per_epoch=len(
-                BatchIterator(training, self.batch_size, shuffle=True, share=share)
+                BatchIterator(training, plan.batch_size, shuffle=True, share=share)
             ),
             progress_bar=verbose == 1,
         )
@@ -514,8 +542,10 @@ class ImageClassifier(
             preprocessing,
             device,
             make_net,
+            lr=lr,
+            batch_size=plan.batch_size,
+            max_epochs=plan.max_epochs,
             average_decay=None if incremental else self.ema,
-            max_epochs=max_epochs,
             train_split=None if validation is None else predefined_split(validation),
             callbacks=[*callbacks, *(self.callbacks or ())],
             verbose=int(verbose > 1),
@@ -553,8 +583,6 @@ class ImageClassifier(
             criterion__label_smoothing=self.label_smoothing,
             optimizer=optimizer,
             **{f"optimizer__{name}": value for name, value in settings.items()},
-            lr=self.lr,
-            batch_size=self.batch_size,
             classes=np.arange(len(self.classes_)),
             device=device,
             **of_training,
@@ -583,6 +611,7 @@ class ImageClassifier(
         if isinstance(stopping, AccuracyEarlyStopping):
             best_epoch = best_epoch if diverged else stopping.best_epoch_
         self.net_ = net
+        self.lr_, self.batch_size_, self.max_epochs_ = net.lr, net.batch_size, net.max_epochs
         self.history_ = [*earlier, *new]
         self.n_epochs_ = len(self.history_)
         self.best_epoch_ = n_before + best_epoch

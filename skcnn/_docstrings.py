@@ -1,34 +1,42 @@
 """What the docstrings of all classifiers have in common."""
 
 SHARED_PARAMETERS = """\
-lr : float, default=1e-3
-        Learning rate, the highest of the schedule.
-    batch_size : int, default=128
+lr : float or "auto", default="auto"
+        Peak learning rate. "auto": 1e-2 for networks with normalisation layers and 1e-3 for others
+        or with trained `weights`; ten times as much with ``optimizer="sgd"``. Optimizer classes
+        outside Adam's family use the default of their constructor.
+    batch_size : int or "auto", default="auto"
         Largest number of images in a training step. The images are dealt into batches that differ
-        by at most one image, so that none is short.
-    max_epochs : int, default=20
-        Passes over the training images, at most.
-    optimizer : {"adam", "adamw", "sgd"} or torch.optim.Optimizer subclass, default="adam"
+        by at most one image, so that none is short. "auto": 32 up to 12,799 images, then 64, 128
+        and 256, doubled each time their number doubles.
+    max_epochs : int or "auto", default="auto"
+        Passes over the training images, at most. "auto": 600 / √n for n distinct images, at
+        least 12 and at most 60: 19 epochs for 1,000 images.
+    optimizer : {"adam", "adamw", "sgd"} or torch.optim.Optimizer subclass, default="adamw"
         A subclass is given `lr`, and `weight_decay` if it takes it.
     momentum : float, default=0.9
         Only used when ``optimizer="sgd"``.
-    weight_decay : float, default=0.0
-        As the optimizer defines it.
-    lr_schedule : {"cosine", "one_cycle"}, torch scheduler class or None, default="cosine"
-        "cosine": annealed to 0, once an epoch. "one_cycle": up to `lr` and down, once a batch.
+    weight_decay : float, default=None
+        As the optimizer defines it. None: its own default, which is 0.01 for "adamw" and 0 for
+        "adam" and "sgd".
+    lr_schedule : {"one_cycle", "cosine"}, torch scheduler class or None, default="one_cycle"
+        "one_cycle": up to `lr` and down to 0, once a batch. "cosine": annealed to 0, once an epoch.
         Anything that makes a torch scheduler from an optimizer, as
         ``functools.partial(StepLR, step_size=5)``, is stepped once an epoch. None: constant.
-    early_stopping : bool, default=True
-        Set `validation_fraction` of the images aside, stop when the accuracy on them, or the loss
-        at the same accuracy, has not improved for `patience` epochs, and restore the weights of
-        the best epoch. False: train on all images for `max_epochs`.
-    patience : int, default=6
-        Epochs without improvement; only used when ``early_stopping=True``. Under a schedule that
+    early_stopping : bool or "auto", default="auto"
+        True: set `validation_fraction` of the images aside, stop when the accuracy on them, or the
+        loss at the same accuracy, has not improved for `patience` epochs, and restore the weights
+        of the best epoch. False: train on all images for `max_epochs`. "auto": True where
+        `max_epochs` is a number or validation data are given to `fit`. A number of epochs that
+        follows the data needs no watching, and all images are worth more in training.
+    patience : int or "auto", default="auto"
+        Epochs without improvement; only used with early stopping. Under a schedule that
         depends on `max_epochs`, as "cosine" and "one_cycle" do, those of its last third count.
+        "auto": 6, or a fifth of an automatic `max_epochs` if that is more.
     validation_fraction : float, default=0.1
         Share of the distinct images set aside, stratified by class, at least one image of each
-        class that has two; only used when ``early_stopping=True`` and no validation data are given
-        to `fit`.
+        class that has two; only used with early stopping and where no validation data are given to
+        `fit`.
     image_shape : tuple of int, default=None
         (H, W), (C, H, W) or (H, W, C) of the images behind a flat 2-D X. None: a grey square if
         that fits, else a square of three channels (channels last), else one row of pixels.
@@ -53,7 +61,7 @@ lr : float, default=1e-3
         "mixup": train on sums of two images, in shares drawn for each batch, with targets in the
         same shares. "cutmix": a rectangle of another image instead. None: neither. The training
         accuracy is then that of the images with the larger shares at best, and low.
-    label_smoothing : float, default=0.0
+    label_smoothing : float, default=0.1
         Share of the target probability spread over all classes, in [0, 1).
     max_grad_norm : float, default=None
         Norm of the gradients of all parameters together, down to which larger ones are scaled
@@ -158,6 +166,12 @@ classes_ : ndarray of shape (n_classes,)
     history_ : list of dict
         One per epoch: ``epoch``, ``train_loss``, ``train_acc``, ``lr``, ``dur`` (seconds), and,
         with validation, ``valid_loss`` and ``valid_acc``. All weighted, if there are weights.
+    lr_ : float
+        Peak learning rate of the last call of `fit` or `partial_fit`.
+    batch_size_ : int
+        Largest number of images in a training step of the last call.
+    max_epochs_ : int
+        Passes over the training images of the last call, at most.
     n_epochs_ : int
         Epochs trained.
     best_epoch_ : int

@@ -13,6 +13,7 @@ from skorch.callbacks import Callback
 from skcnn.memory import FitIdentity, Part, fingerprint, versions
 from skcnn.training.devices import has_bfloat16
 from skcnn.training.optimizers import is_of_any_length
+from skcnn.training.plan import TrainingPlan
 from skcnn.training.state import callback_params
 
 # Parameters that change nothing of what is trained, or only whether there is memory for it.
@@ -41,6 +42,7 @@ _IDENTIFIED_OTHERWISE = (
 
 def identify_fit(
     estimator: BaseEstimator,
+    plan: TrainingPlan,
     device: torch.device,
     given: Mapping[str, Any],
     network: Any,
@@ -52,6 +54,8 @@ def identify_fit(
     Parameters
     ----------
     estimator : BaseEstimator
+    plan : TrainingPlan
+        What its parameters that are "auto" stand for.
     device : torch.device
         Where it will train.
     given : mapping
@@ -68,9 +72,9 @@ def identify_fit(
     ValueError
         If a parameter has no name of its own.
     """
-    params = estimator.get_params(deep=False)
+    params = estimator.get_params(deep=False) | plan._asdict()
     seed = params["random_state"]
-    for name in (*_IRRELEVANT_TO_RESULT, *_IDENTIFIED_OTHERWISE, *_unused(estimator, given)):
+    for name in (*_IRRELEVANT_TO_RESULT, *_IDENTIFIED_OTHERWISE, *_unused(estimator, plan, given)):
         del params[name]
     params["callbacks"] = [
         (name, type(callback), callback_params(callback))
@@ -98,17 +102,15 @@ def identify_fit(
     if device.type == "cpu":
         parts["number of threads"] = Part.of(torch.get_num_threads())
     parts |= {f"version of {package}": Part.of(v) for package, v in versions().items()}
-    return FitIdentity(
-        parts, int(estimator.max_epochs), is_of_any_length(estimator.lr_schedule), seeds
-    )
+    return FitIdentity(parts, int(plan.max_epochs), is_of_any_length(estimator.lr_schedule), seeds)
 
 
-def _unused(estimator: BaseEstimator, given: Mapping[str, Any]) -> list[str]:
+def _unused(estimator: BaseEstimator, plan: TrainingPlan, given: Mapping[str, Any]) -> list[str]:
     """Name the parameters that others switch off."""
     unused = [] if estimator.optimizer == "sgd" else ["momentum"]
-    if not estimator.early_stopping:
+    if not plan.early_stopping:
         unused.append("patience")
-    if not estimator.early_stopping or given["X_val"] is not None:
+    if not plan.early_stopping or given["X_val"] is not None:
         unused.append("validation_fraction")
     return unused
 

@@ -52,22 +52,22 @@ _OTHER_NAMES = {
 class SharedParameters(BaseEstimator):
     """Parameters of every classifier, beside those of its network."""
 
-    lr: float = 1e-3
-    batch_size: int = 128
-    max_epochs: int = 20
-    optimizer: str | type[torch.optim.Optimizer] = "adam"
+    lr: float | Literal["auto"] = "auto"
+    batch_size: int | Literal["auto"] = "auto"
+    max_epochs: int | Literal["auto"] = "auto"
+    optimizer: str | type[torch.optim.Optimizer] = "adamw"
     momentum: float = 0.9
-    weight_decay: float = 0.0
-    lr_schedule: str | Callable | None = "cosine"
-    early_stopping: bool = True
-    patience: int = 6
+    weight_decay: float | None = None
+    lr_schedule: str | Callable | None = "one_cycle"
+    early_stopping: bool | Literal["auto"] = "auto"
+    patience: int | Literal["auto"] = "auto"
     validation_fraction: float = 0.1
     image_shape: tuple[int, ...] | None = None
     image_size: int | Literal["auto"] = "auto"
     normalize: bool | Literal["imagenet"] = True
     augment: str | Callable | Sequence[str | Callable] | None = None
     mixing: Literal["mixup", "cutmix"] | None = None
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
     max_grad_norm: float | None = None
     class_weight: dict | str | None = None
     ema: float | None = None
@@ -92,15 +92,15 @@ class SharedParameters(BaseEstimator):
 
     # No annotation: a parameter it must not become.
     _parameter_constraints = {  # noqa: RUF012
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "momentum": [Interval(Real, 0, 1, closed="left")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), None],
         "lr_schedule": [StrOptions(set(LR_SCHEDULES)), callable, None],
-        "early_stopping": ["boolean"],
-        "patience": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": [StrOptions({"auto"}), "boolean"],
+        "patience": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "image_shape": [tuple, list, None],
         "image_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],

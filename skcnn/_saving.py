@@ -47,6 +47,7 @@ _FITTED = (
     "_sklearn_output_config",
     "_split_seed",
     "_weight_unit",
+    "batch_size_",
     "best_epoch_",
     "classes_",
     "feature_names_in_",
@@ -54,6 +55,8 @@ _FITTED = (
     "history_",
     "image_shape_",
     "input_size_",
+    "lr_",
+    "max_epochs_",
     "memory_format_",
     "n_epochs_",
     "n_features_in_",
@@ -163,6 +166,7 @@ class SavedClassifier:
             "history": history,
             "best_epoch": self.best_epoch_,
             "arithmetic": (self.precision_, self.memory_format_),
+            "training": (self.lr_, self.batch_size_, self.max_epochs_),
             "frozen": tuple(self._frozen),
             "split_seed": self._split_seed,
             "weight_unit": self._weight_unit,
@@ -228,7 +232,9 @@ class SavedClassifier:
                     divisor=clf._pixel_scale.divisor,
                 ),
                 resolve_device(device, clf._name),
-                max_epochs=clf.max_epochs,
+                lr=clf.lr_,
+                batch_size=clf.batch_size_,
+                max_epochs=clf.max_epochs_,
                 train_split=None,
                 callbacks=[],
                 verbose=0,
@@ -292,6 +298,7 @@ class SavedClassifier:
         self.n_epochs_ = len(self.history_)
         self.best_epoch_ = values["best_epoch"]
         self.precision_, self.memory_format_ = values["arithmetic"]
+        self.lr_, self.batch_size_, self.max_epochs_ = values["training"]
         self.set_output(**values["output"])
 
 
@@ -377,6 +384,9 @@ def _checked_module(module: Any, needed: str | None, unsaved: list[str]) -> dict
 def _checked_description(description: dict[str, Any]) -> dict[str, Any]:
     """Check what a file says of a classifier, as far as networks and parameters do not."""
     description = {**_MISSING_BEFORE, **description}
+    if "training" not in description and isinstance(description.get("params"), dict):
+        names = ("lr", "batch_size", "max_epochs")  # which were numbers in skcnn 0.1
+        description["training"] = tuple(map(description["params"].get, names))
     if description.keys() != _CHECKS.keys():
         unlike = sorted(description.keys() ^ _CHECKS.keys())
         raise ValueError(
@@ -491,6 +501,12 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     ),
     "best_epoch": lambda value: type(value) is int,
     "arithmetic": lambda value: value in _ARITHMETICS,
+    "training": lambda value: (
+        isinstance(value, tuple)
+        and len(value) == 3
+        and all(isinstance(v, Real) and 0 < v < math.inf for v in value)
+        and all(type(v) is int for v in value[1:])
+    ),
     "frozen": lambda value: (
         isinstance(value, tuple) and len(value) == 2 and all(map(_are_strings, value))
     ),

@@ -8,11 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, SparseAdam
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
 OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 LR_SCHEDULES = ("cosine", "one_cycle")
+
+# Peak learning rates of Adam and AdamW, without normalisation layers and with them.
+_LOW_LR, _HIGH_LR = 1e-3, 1e-2
+_NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 # Devices on which torch has one kernel for a whole optimizer step.
 _FUSED_DEVICES = ("cpu", "cuda")
@@ -22,7 +27,7 @@ def optimizer_settings(
     optimizer: str | type[Optimizer],
     *,
     momentum: float,
-    weight_decay: float,
+    weight_decay: float | None,
     device: torch.device,
 ) -> tuple[type[Optimizer], dict[str, Any]]:
     """Class and keyword arguments, learning rate aside, of an optimizer.
@@ -32,8 +37,8 @@ def optimizer_settings(
     optimizer : {"adam", "adamw", "sgd"} or subclass of torch.optim.Optimizer
     momentum : float
         Only used when `optimizer` is "sgd".
-    weight_decay : float
-        Passed on where the class takes it.
+    weight_decay : float or None
+        Passed on where the class takes it. None: the default of the class.
     device : torch.device
         Where the parameters will be.
 
@@ -42,8 +47,9 @@ def optimizer_settings(
     ValueError
         If the class must evaluate the loss again in each step, or takes sparse gradients only.
     """
+    decay = {} if weight_decay is None else {"weight_decay": weight_decay}
     if isinstance(optimizer, str):
-        settings = {"weight_decay": weight_decay, "fused": device.type in _FUSED_DEVICES}
+        settings = {**decay, "fused": device.type in _FUSED_DEVICES}
         if optimizer == "sgd":
             settings["momentum"] = momentum
         return OPTIMIZERS[optimizer], settings
@@ -54,7 +60,28 @@ def optimizer_settings(
             f"gradients; got {optimizer.__name__} instead. Use 'adam', 'adamw' or 'sgd'."
         )
     takes = inspect.signature(optimizer).parameters
-    return optimizer, {"weight_decay": weight_decay} if "weight_decay" in takes else {}
+    return optimizer, decay if "weight_decay" in takes else {}
+
+
+def default_lr(
+    optimizer: str | type[Optimizer], module: nn.Module, *, is_trained: bool = False
+) -> float:
+    """Choose the peak learning rate of an optimizer for a network.
+
+    For optimizers of Adam's kind, networks with normalisation layers take a higher one; SGD takes
+    ten times as much. Any other optimizer takes the default of its constructor. Networks that
+    start from trained weights are to stay near them.
+    """
+    lr = _LOW_LR
+    if not is_trained and any(isinstance(layer, _NORMALISATION) for layer in module.modules()):
+        lr = _HIGH_LR
+    if optimizer in ("sgd", SGD):
+        return 10 * lr
+    if not isinstance(optimizer, str) and not issubclass(optimizer, Adam | AdamW):
+        own = inspect.signature(optimizer).parameters.get("lr")
+        if own is not None and isinstance(own.default, float):
+            return own.default
+    return lr
 
 
 def schedule_settings(
