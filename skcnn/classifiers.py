@@ -16,6 +16,7 @@ from skcnn._validation import Interval, Options, StrOptions
 from skcnn.networks import (
     VGG,
     AlexNet,
+    ConvNet,
     GoogLeNet,
     InceptionV3,
     LeNet,
@@ -45,8 +46,9 @@ class LeNetClassifier(ImageClassifier):
         Nonlinearity after every layer but the last; "sigmoid" is the historic one.
     pooling : {"max", "avg"}, default="max"
         Pooling after each convolution; "avg" is the historic one.
-    norm : {None, "batch"}, default=None
-        "batch": batch normalisation before every nonlinearity; it bears higher learning rates.
+    norm : {"auto", "batch", None}, default="auto"
+        "batch": batch normalisation before every nonlinearity. None: without, as in the paper.
+        "auto": what `weights` have; without any, "batch".
     padding : {2, 0}, default=2
         Pixels added around the image: 2 takes images from 12 × 12 pixels, 0 from 16 × 16.
     {shared_parameters}
@@ -79,7 +81,7 @@ class LeNetClassifier(ImageClassifier):
 
     activation: Literal["relu", "sigmoid"] = "relu"
     pooling: Literal["max", "avg"] = "max"
-    norm: Literal["batch"] | None = None
+    norm: Literal["auto", "batch"] | None = "auto"
     padding: Literal[2, 0] = 2
 
     # No annotation: a parameter it must not become.
@@ -87,7 +89,7 @@ class LeNetClassifier(ImageClassifier):
         **ImageClassifier._parameter_constraints,
         "activation": [StrOptions({"relu", "sigmoid"})],
         "pooling": [StrOptions({"max", "avg"})],
-        "norm": [StrOptions({"batch"}), None],
+        "norm": [StrOptions({"auto", "batch"}), None],
         "padding": [Options(Integral, {0, 2})],
     }
 
@@ -110,9 +112,10 @@ class AlexNetClassifier(ImageClassifier):
         it; 4 makes about 16 times less work.
     padding : {0, 1}, default=0
         Pixels added around the image before the first convolution. Not used by "torchvision".
-    norm : {None, "lrn", "batch"}, default=None
-        "lrn": the paper's local response normalisation, after the first two convolutions.
-        "batch": batch normalisation after every convolution.
+    norm : {"auto", "batch", "lrn", None}, default="auto"
+        "batch": batch normalisation after every convolution. "lrn": the paper's local response
+        normalisation, after the first two convolutions. None: neither. "auto": what `weights` have;
+        without any, "batch".
     dropout : float, default=0.5
         Share of the hidden units dropped in training, in [0, 1).
     dropout_position : {"after", "before"}, default="after"
@@ -154,7 +157,7 @@ class AlexNetClassifier(ImageClassifier):
     variant: Literal["auto", "full", "small", "torchvision"] = "auto"
     width_ratio: float = 1.0
     padding: Literal[0, 1] = 0
-    norm: Literal["lrn", "batch"] | None = None
+    norm: Literal["auto", "batch", "lrn"] | None = "auto"
     dropout: float = 0.5
     dropout_position: Literal["after", "before"] = "after"
     init: Literal["he", "torch"] = "he"
@@ -165,7 +168,7 @@ class AlexNetClassifier(ImageClassifier):
         "variant": [StrOptions({"auto", *VARIANTS})],
         "width_ratio": [Interval(Real, 0, None, closed="neither")],
         "padding": [Options(Integral, {0, 1})],
-        "norm": [StrOptions({"lrn", "batch"}), None],
+        "norm": [StrOptions({"auto", "batch", "lrn"}), None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "dropout_position": [StrOptions({"after", "before"})],
         "init": [StrOptions({"he", "torch"})],
@@ -205,8 +208,10 @@ class VGGClassifier(ImageClassifier):
         The channels of all convolutions are divided by it; 4 makes about 16 times less work.
     hidden_units : int, default=4096
         Width of the two hidden linear layers; for small images, a few hundred will do.
-    norm : {None, "batch"}, default=None
-        "batch": batch normalisation after every convolution.
+    norm : {"auto", "batch", None}, default="auto"
+        "batch": batch normalisation after every convolution. None: without, as in the paper.
+        "auto": what `weights` have, of which those of torchvision by name are without; without any
+        weights, "batch".
     dropout : float, default=0.5
         Share of the units of the two hidden linear layers dropped in training, in [0, 1).
     {shared_parameters}
@@ -241,7 +246,7 @@ class VGGClassifier(ImageClassifier):
     blocks: Sequence[tuple[int, int]] | None = None
     width_ratio: float = 1.0
     hidden_units: int = 4096
-    norm: Literal["batch"] | None = None
+    norm: Literal["auto", "batch"] | None = "auto"
     dropout: float = 0.5
 
     # No annotation: a parameter it must not become.
@@ -251,7 +256,7 @@ class VGGClassifier(ImageClassifier):
         "blocks": [list, tuple, None],
         "width_ratio": [Interval(Real, 0, None, closed="neither")],
         "hidden_units": [Interval(Integral, 1, None, closed="left")],
-        "norm": [StrOptions({"batch"}), None],
+        "norm": [StrOptions({"auto", "batch"}), None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
     }
 
@@ -537,16 +542,19 @@ class ResNetClassifier(ImageClassifier):
 @shares_parameters
 @dataclass(kw_only=True, eq=False, repr=False)
 class CNNClassifier(ImageClassifier):
-    """Any network: your own ``nn.Module``, or one of torchvision.
+    """The classifier to start with, and any network: your ``nn.Module``, or one of torchvision.
+
+    Without a `module`, it trains :class:`~skcnn.networks.ConvNet`, for images of any size.
 
     Parameters
     ----------
-    module : torch.nn.Module subclass, callable or str
-        What makes the network: a class, a function, or the name of a torchvision classification
-        model, built with random weights. Those of the arguments `in_channels`, `n_classes` (or
-        `num_classes`) and `input_size` (H, W) that it takes by name are filled in. The network
-        must turn float32 images (n, C, H, W) into logits (n, n_classes). An instance is copied,
-        and trained from the weights that it has.
+    module : torch.nn.Module subclass, callable or str, default=None
+        What makes the network. None: :class:`~skcnn.networks.ConvNet`, whose `width_ratio` and
+        `dropout` go into `module_params`. Otherwise a class, a function, or the name of a
+        torchvision classification model, built with random weights. Those of the arguments
+        `in_channels`, `n_classes` (or `num_classes`) and `input_size` (H, W) that it takes by name
+        are filled in. The network must turn float32 images (n, C, H, W) into logits
+        (n, n_classes). An instance is copied, and trained from the weights that it has.
     module_params : dict, default=None
         More arguments for `module`; they take precedence over those filled in.
     {shared_parameters}
@@ -580,6 +588,9 @@ class CNNClassifier(ImageClassifier):
     ...             nn.Linear(4 * width, n_classes),
     ...         )
     >>> X, y = load_digits(return_X_y=True)
+    >>> clf = CNNClassifier(max_epochs=2, random_state=0).fit(X[:400], y[:400])
+    >>> clf.predict(X[:5]).shape
+    (5,)
     >>> clf = CNNClassifier(module=TinyNet, module_params={"width": 16}, max_epochs=2)
     >>> clf.fit(X, y).image_shape_
     (1, 8, 8)
@@ -591,7 +602,7 @@ class CNNClassifier(ImageClassifier):
     # No annotation: a parameter it must not become.
     _parameter_constraints = {  # noqa: RUF012
         **ImageClassifier._parameter_constraints,
-        "module": [str, callable],
+        "module": [str, callable, None],
         "module_params": [dict, None],
     }
 
@@ -616,4 +627,5 @@ class CNNClassifier(ImageClassifier):
         return {**known, "input_size": probe_input_size(build, image_shape, n_classes, size)}
 
     def _build_network(self, **arguments: Any) -> nn.Module:
-        return build_module(self.module, self.module_params or {}, **arguments)
+        module = ConvNet if self.module is None else self.module
+        return build_module(module, self.module_params or {}, **arguments)

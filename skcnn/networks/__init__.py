@@ -7,6 +7,7 @@ with which options, ``head_name`` which part makes the logits.
 
 from skcnn.networks._custom import build_module, probe_input_size
 from skcnn.networks.alexnet import AlexNet
+from skcnn.networks.convnet import ConvNet
 from skcnn.networks.googlenet import GoogLeNet
 from skcnn.networks.inception import InceptionV3
 from skcnn.networks.lenet import LeNet
@@ -17,6 +18,7 @@ from skcnn.networks.vgg import VGG
 __all__ = [
     "VGG",
     "AlexNet",
+    "ConvNet",
     "GoogLeNet",
     "InceptionV3",
     "LeNet",
