@@ -197,6 +197,7 @@ for lr in learning_rates:
             optimizer="sgd",
             momentum=0.9,
             lr_schedule=None,
+            label_smoothing=0.0,
             batch_size=64,
             max_epochs=max_epochs,
             early_stopping=False,

@@ -60,7 +60,10 @@ def small_data():
             max_epochs=200,
             batch_size=batch_size,
             early_stopping=False,
+            optimizer="adam",
+            lr=1e-3,
             lr_schedule=None,
+            label_smoothing=0.0,
             normalize=False,
             random_state=0,
         )

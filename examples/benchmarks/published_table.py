@@ -136,6 +136,7 @@ def measure(name, scale, seed, train, test):
         optimizer="sgd",
         momentum=0.0,
         lr_schedule=None,
+        label_smoothing=0.0,
         early_stopping=False,
         normalize=False,
         random_state=seed,
