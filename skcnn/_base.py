@@ -53,6 +53,7 @@ from skcnn.training.devices import cpu_threads, has_bfloat16, resolve_device
 from skcnn.training.mixing import make_mixing
 from skcnn.training.net import ImageClassifierNet
 from skcnn.training.optimizers import default_lr, optimizer_settings
+from skcnn.training.outcome import ChanceLevel, outcome_warnings
 from skcnn.training.plan import TrainingPlan, plan_training
 from skcnn.training.preprocessing import IMAGENET_STATISTICS, Preprocessing, for_channels
 from skcnn.training.reproducibility import seeded_generators
@@ -192,6 +193,9 @@ class ImageClassifier(
             If the channel axis could be the first or the last, or flat rows make no square image.
         AnimatedImageWarning
             If files have several frames, of which the first is taken.
+        ChanceLevelWarning
+            If the network learned no more than which class is the most frequent: neither its
+            training accuracy nor its validation accuracy is above that of always predicting it.
         MicroBatchWarning
             If there is no memory for whole batches, with ``on_oom="split"``.
         NoValidationWarning
@@ -200,6 +204,9 @@ class ImageClassifier(
             If a callback changes the learning rate by a schedule, and `lr_schedule` does so too.
         SlowPrecisionWarning
             If the device only imitates the `precision`.
+        StillImprovingWarning
+            If accuracy was still rising, with no sign of overfitting, when `max_epochs` ended a fit
+            with early stopping.
         UnsavedStateWarning
             If a callback keeps what `memory` or `checkpoint_dir` cannot.
         UnusedEntryWarning
@@ -368,6 +375,8 @@ class ImageClassifier(
             self._keep(net, self.history_ if continued else [], diverged is not None)
         if diverged is not None:
             raise diverged
+        if not incremental:
+            self._warn_about_outcome(training, validation)
         return self
 
     def _open_journal(
@@ -616,6 +625,31 @@ class ImageClassifier(
         self.n_epochs_ = len(self.history_)
         self.best_epoch_ = n_before + best_epoch
         self.precision_, self.memory_format_ = net.arithmetic_
+
+    def _warn_about_outcome(
+        self, training: LabelledImages, validation: LabelledImages | None
+    ) -> None:
+        """Warn of a fit that went wrong, though it ended."""
+        net = self.net_
+        n_before = self.n_epochs_ - len(net.history)
+        levels = (
+            data and ChanceLevel.of(data.targets, data.weights) for data in (training, validation)
+        )
+        for message, category in outcome_warnings(
+            self.history_[n_before:],
+            *levels,
+            best_epoch=self.best_epoch_ - n_before,
+            max_epochs=net.max_epochs,
+            # A number of epochs that the user did not choose is not to be raised.
+            early_stopping=bool(self.early_stopping) and self.max_epochs != "auto",
+            mixing=self.mixing is not None,
+            lr=net.lr,
+            batch_size=net.batch_size,
+            n_steps=sum(net.history[:, "train_batch_count"]),
+            lacks_norm=getattr(self, "norm", "batch") is None,
+            is_frozen=self.freeze is not None,
+        ):
+            warn_caller(message, category)
 
     # Checks of what comes in -------------------------------------------------------------------
 

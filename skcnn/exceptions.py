@@ -4,10 +4,13 @@ import os
 import sys
 import warnings
 
+from sklearn.exceptions import ConvergenceWarning
+
 __all__ = [
     "AdaptedWeightsWarning",
     "AmbiguousImageShapeWarning",
     "AnimatedImageWarning",
+    "ChanceLevelWarning",
     "DivergenceError",
     "DuplicateFilesWarning",
     "ImageFileError",
@@ -18,6 +21,7 @@ __all__ = [
     "PrecisionError",
     "SeveralSchedulesWarning",
     "SlowPrecisionWarning",
+    "StillImprovingWarning",
     "UnsavedParameterWarning",
     "UnsavedStateWarning",
     "UnusedEntryWarning",
@@ -37,6 +41,10 @@ class AmbiguousImageShapeWarning(UserWarning):
 
 class AnimatedImageWarning(UserWarning):
     """Files have several frames, or pages; the first was taken."""
+
+
+class ChanceLevelWarning(ConvergenceWarning):
+    """The fitted network is no more accurate than always predicting the most frequent class."""
 
 
 class DuplicateFilesWarning(UserWarning):
@@ -61,6 +69,10 @@ class SeveralSchedulesWarning(UserWarning):
 
 class SlowPrecisionWarning(UserWarning):
     """The device has no arithmetic of the precision that was asked for, and imitates it."""
+
+
+class StillImprovingWarning(ConvergenceWarning):
+    """Accuracy was still rising when `max_epochs` ended the fit."""
 
 
 class UnusedEntryWarning(UserWarning):

@@ -11,7 +11,7 @@ ROOT = Path(skcnn.__file__).parent
 # that they may import only where they are used.
 STANDARD = {"numpy", "torch"}
 ALLOWED = {
-    "exceptions": (set(), set(), set()),
+    "exceptions": (set(), {"sklearn"}, set()),
     "_version": (set(), set(), set()),
     "_files": (set(), set(), set()),
     "_paths": (set(), {"numpy"}, set()),

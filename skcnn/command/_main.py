@@ -9,7 +9,6 @@ import warnings
 
 from skcnn.command._messages import complain, naming, printable, warn
 from skcnn.command._parser import make_parser
-from skcnn.exceptions import ImageFileError
 
 # What shells make of a process that was interrupted, or whose reader went away: 128 + its signal.
 INTERRUPTED, PIPE_CLOSED = 130, 141
@@ -79,6 +78,8 @@ def _close_stdout():
 
 
 def _explain(error, args):
+    from skcnn.exceptions import ImageFileError  # not at import: --help waits for no scikit-learn
+
     if isinstance(error, ImageFileError):
         for path, reason in error.reasons.items():
             complain(f"{printable(path)}: {reason}")
