@@ -23,7 +23,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
 from sklearn.ensemble import VotingClassifier
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -654,6 +654,7 @@ def test_another_scale_is_a_named_warning_wherever_images_arrive(tops_and_bags):
         train = estimator.fit if estimator.warm_start else estimator.partial_fit
         with warnings.catch_warnings():
             warnings.simplefilter("error")
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fits are short
             train(X / 255, y)
         with pytest.warns(ValueRangeWarning):
             train(X, y)
@@ -686,6 +687,7 @@ def test_equal_numbers_give_equal_fits_and_predictions(clothes, largest):
     probabilities = expected.predict_proba(X)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fits are short
         for name, convert in TYPES.items():
             same = convert(X)
             if name == "Dataset":
@@ -758,6 +760,7 @@ def test_columns_that_make_no_image_are_said_so(tops_and_bags):
             quick(max_epochs=1).fit(made, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fits are short
         quick(max_epochs=1, image_shape=(20, 35)).fit(rows[:, :700], y)
 
 

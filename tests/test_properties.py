@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from sklearn.exceptions import DataConversionWarning
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 from torch import nn
 
 from skcnn import CNNClassifier, LeNetClassifier
@@ -190,7 +190,7 @@ def inputs(draw, bad=False):
 def only_named_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for expected in (AmbiguousImageShapeWarning, DataConversionWarning):
+        for expected in (AmbiguousImageShapeWarning, ConvergenceWarning, DataConversionWarning):
             warnings.simplefilter("ignore", expected)
         yield
 
