@@ -618,6 +618,16 @@ def test_a_warning_is_a_line(model, run, tmp_path):
     assert "two.gif" in errors[0]
 
 
+def test_a_fit_that_went_wrong_says_so_in_a_line(photos, run, tmp_path):
+    dead = ["--lr", 1e-7, "--set", "activation=sigmoid", "--set", "pooling=avg", "--epochs", 1]
+    arguments = ["train", photos, "--out", tmp_path / "model.skcnn", "--network", "lenet", *dead]
+    status, _, errors = run(*arguments, "--skip-bad", "--device", "cpu", "--seed", 0)
+    assert status == 0
+    (line,) = (line for line in errors if "chance" in line)
+    assert line.startswith("skcnn: warning: ")
+    assert "--set norm=batch" in line
+
+
 def test_ctrl_c(model, run, monkeypatch):
     def interrupt(path):
         raise KeyboardInterrupt

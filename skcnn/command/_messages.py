@@ -9,6 +9,10 @@ import sys
 _ADVICE = {
     "follow_links=True": "--follow-links",
     "Leave out these classes, by classes= for a folder.": "Remove these folders, or fill them.",
+    "norm='batch'": "--set norm=batch",
+    "class_weight='balanced'": "--set class_weight=balanced",
+    "Raise max_epochs, or lr,": "Raise --epochs, or --lr,",
+    "Check that X and y are in the same order.": "Check that the folders hold what they name.",
 }
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
 
