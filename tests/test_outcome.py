@@ -15,7 +15,12 @@ from torch import nn
 
 from skcnn import CNNClassifier, LeNetClassifier
 from skcnn.exceptions import ChanceLevelWarning, DivergenceError, StillImprovingWarning
-from skcnn.training.outcome import ChanceLevel, is_at_chance, is_still_improving
+from skcnn.training.outcome import (
+    ChanceLevel,
+    is_at_chance,
+    is_still_improving,
+    outcome_warnings,
+)
 
 FEW = settings(max_examples=50, derandomize=True, deadline=None, database=None)
 # Its logits hardly depend on the image: untrained, it predicts one class for all.
@@ -105,6 +110,26 @@ def test_a_fit_still_improves(train_acc, valid_acc, max_epochs, best_epoch, expe
 def test_many_images_do_not_make_a_small_rise_worth_more_epochs():
     history = [{"train_acc": a, "valid_acc": 0.9} for a in [0.890] * 6 + [0.895] * 4]
     assert not is_still_improving(history, 1e6, best_epoch=10, max_epochs=10)
+
+
+def test_without_validation_nothing_tells_whether_more_epochs_help():
+    """As where no class can spare an image for early stopping."""
+    history = [{"train_acc": accuracy} for accuracy in RISING]
+    found = outcome_warnings(
+        history,
+        ChanceLevel(0.1, 1000),
+        None,
+        best_epoch=10,
+        max_epochs=10,
+        early_stopping=True,
+        mixing=False,
+        lr=0.1,
+        batch_size=8,
+        n_steps=90,
+        lacks_norm=False,
+        is_frozen=False,
+    )
+    assert list(found) == []
 
 
 # Real fits --------------------------------------------------------------------------------------
@@ -248,9 +273,6 @@ def test_a_fit_that_ends_while_it_improves_says_so(digits, seed):
     assert found.keys() == {StillImprovingWarning}
     assert "max_epochs=6" in found[StillImprovingWarning]
     assert "0.001" in found[StillImprovingWarning]
-    clf.set_params(lr_schedule="cosine")
-    assert warnings_of(clf.fit, X[:3], [0, 1, 2]) == {}  # no class can spare an image to validate
-    clf.set_params(lr_schedule=None)
     silent = [
         {"early_stopping": False},
         {"max_epochs": 1},
