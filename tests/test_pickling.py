@@ -1,18 +1,15 @@
 """Pickles, copies and hashes of classifiers; what a call that fails leaves behind."""
 
 import copy
-import os
 import pickle
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import cloudpickle
 import joblib
 import numpy as np
 import pytest
 import torch
+from helpers.programs import run_script
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -298,17 +295,11 @@ for module in (Network, lambda n_classes: Network(n_classes)):
 """
 
 
+@pytest.mark.xdist_group("workers")
 def test_what_a_script_defines_comes_back_from_workers(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, script],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[1],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-    )
-    assert done.returncode == 0, done.stderr
+    run_script(script, folder=tmp_path)
 
 
 # What a call that fails leaves behind ------------------------------------------------------------
