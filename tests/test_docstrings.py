@@ -127,6 +127,7 @@ def test_classifiers_have_all_sections():
             assert NumpyDocString(inspect.cleandoc(cls.__doc__))[section], (name, section)
 
 
+@pytest.mark.xdist_group("workers")  # of joblib, which one page asks for
 @pytest.mark.parametrize("page", sorted(DOCS.glob("*.rst")), ids=lambda page: page.name)
 def test_code_on_page_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

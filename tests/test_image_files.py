@@ -185,6 +185,7 @@ def test_cross_validation_on_files_is_that_on_the_array(files):
     np.testing.assert_array_equal(curve[2], expected[2])
 
 
+@pytest.mark.xdist_group("workers")
 def test_a_parallel_search_decodes_every_file_once(files):
     paths, X, y = files
     collection = ImageFiles(paths)

@@ -602,6 +602,7 @@ def as_they_are(X):
     return X
 
 
+@pytest.mark.xdist_group("workers")
 def test_searches_and_pipelines_compute_nothing_twice(clothes, tmp_path, epochs):
     X, y = clothes
     clf = lenet(max_epochs=1, early_stopping=False, memory=tmp_path / "memory", callbacks=[epochs])
@@ -690,6 +691,7 @@ def test_a_search_that_is_killed_loses_no_more_than_an_epoch_each_time(clothes, 
     assert Epochs(tmp_path / "killed" / "epochs").n == 8 + len(kills)
 
 
+@pytest.mark.xdist_group("workers")
 def test_two_processes_may_fit_the_same_in_one_folder(clothes, tmp_path):
     X, y = clothes
     fits = joblib.Parallel(n_jobs=2)(
