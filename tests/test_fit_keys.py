@@ -14,6 +14,7 @@ import pytest
 import torch
 from helpers.fits import weights_of
 from helpers.messages import mentions
+from helpers.programs import run_script
 from skorch.callbacks import Callback
 from torch import nn
 from torch.optim.lr_scheduler import StepLR
@@ -343,14 +344,7 @@ if __name__ == "__main__":
 
 def test_the_classes_of_a_script_have_the_same_key_in_a_worker(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    run = subprocess.run(
-        [sys.executable, str(tmp_path / "script.py")],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-    )
-    assert run.stdout == "1\n"
+    assert run_script(tmp_path / "script.py", folder=tmp_path).stdout == "1\n"
 
 
 @pytest.mark.parametrize(
