@@ -20,6 +20,8 @@ from skcnn.datasets import fetch_fashion_mnist, load_fashion_mnist_mini
 
 FONTS = Path("/usr/share/fonts")
 ICONS = Path("/usr/share/icons")
+# Training images, which come first, of the sets that have a test set of their own.
+N_TRAIN = {"all fashion": 60_000}
 
 
 class MissingDataError(Exception):
@@ -43,7 +45,7 @@ def load_fashion():
 
 
 def load_all_fashion():
-    """All 70,000 images of Fashion-MNIST; the last 10,000 are its test set."""
+    """All 70,000 images of Fashion-MNIST and its test set, which is last."""
     try:
         return *fetch_fashion_mnist(return_X_y=True, download_if_missing=False), None
     except OSError as error:

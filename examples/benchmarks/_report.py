@@ -34,12 +34,16 @@ def peak_memory():
     return 1024 * int(status["VmHWM"].split()[0])
 
 
-def write_json(path, results):
-    """Write results to `path`, making its folder."""
+def write_json(path, results, quiet=False):
+    """Write results to `path`, making its folder; say so unless `quiet`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=2) + "\n")
-    print(f"wrote {path}")
+    # In one step, as a benchmark that was stopped may read it again.
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(results, indent=2) + "\n")
+    part.replace(path)
+    if not quiet:
+        print(f"wrote {path}")
 
 
 def _processor():
