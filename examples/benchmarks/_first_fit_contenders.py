@@ -199,6 +199,10 @@ CONTENDERS = {
     "HOG + SVC": Contender(on_hog(SVC(C=10)), "scikit-image"),
     "skorch": Contender(lenet_in_skorch, "skorch"),
     "Keras": Contender(KerasConvnet, "keras", 5000),
-    "fastai": Contender(FastaiLearner, "fastai", 2000),
+    "fastai": Contender(FastaiLearner, "fastai", 500),
 }
-OURS = ("CNN", "LeNet")
+# Those of skcnn, and whom each has to beat.
+OURS = {
+    "CNN": [name for name, contender in CONTENDERS.items() if contender.package != "skcnn"],
+    "LeNet": ["MLP"],
+}

@@ -139,36 +139,37 @@ def standard_error(x):
 def behind(row, ours, theirs):
     """Return how far `ours` is below `theirs` on the same folds, and the standard error of that."""
     differences = values(row[theirs]) - values(row[ours])
-    return float(differences.mean()), standard_error(differences)
+    return float(differences.mean()), float(np.nan_to_num(standard_error(differences)))
 
 
 def summarize(rows):
-    """Return mean ranks, and how `OURS` stand beside the best of the others in each row.
+    """Return mean ranks, each over the rows that a contender is in, and how `OURS` do in the rows.
 
-    A contender is ranked in the rows that it is in.
+    `OURS` are compared with the best of those that they have to beat.
     """
-    ranks, standing = {}, {ours: [] for ours in OURS}
+    ranks, gaps = {}, {ours: [] for ours in OURS}
     for (_, size), row in rows.items():
         means = {each: values(scores).mean() for each, scores in row.items()}
         for each, rank in zip(means, rankdata([-mean for mean in means.values()]), strict=True):
             ranks.setdefault(each, []).append(rank)
-        others = [each for each in row if each not in OURS]
-        for ours in set(OURS) & set(row) if others else ():
-            gap, error = behind(row, ours, max(others, key=means.get))
-            standing[ours].append((size, gap, error))
-    summary = {"rank": {each: float(np.mean(r)) for each, r in ranks.items()}}
-    for ours, gaps in standing.items():
-        if gaps:
-            large = [gap for size, gap, _ in gaps if size >= 1000]
-            summary[ours] = {
-                "rows": len(gaps),
-                "within a standard error of the best other": sum(
-                    bool(gap <= se) for _, gap, se in gaps
-                ),
-                "rows from 1,000 images": len(large),
-                "a point ahead of the best other": sum(bool(gap <= -0.01) for gap in large),
-            }
-    return summary
+        for ours, rivals in OURS.items():
+            present = [each for each in rivals if each in row]
+            if ours in row and present:
+                gaps[ours].append((size, *behind(row, ours, max(present, key=means.get))))
+    counts = {ours: count(gaps) for ours, gaps in gaps.items() if gaps}
+    return {"rank": {each: float(np.mean(r)) for each, r in ranks.items()}, "counts": counts}
+
+
+def count(gaps):
+    """Count the rows by how far a contender is below its best rival."""
+    large = [gap for size, gap, _ in gaps if size >= 1000]
+    return {
+        "rows": len(gaps),
+        "not below by more than a standard error": sum(gap <= error for _, gap, error in gaps),
+        "not below by more than a point": sum(gap <= 0.01 for _, gap, _ in gaps),
+        "rows from 1,000 images": len(large),
+        "above by a point": sum(gap <= -0.01 for gap in large),
+    }
 
 
 # Printing -----------------------------------------------------------------------------------------
@@ -201,9 +202,9 @@ def print_summary(title, summary, contenders):
         f"{ranks[each]:11.2f}" if each in ranks else f"{'–':>11}" for each in contenders
     )
     print(f"{'mean rank, ' + title:29}{cells}")
-    for ours in OURS:
-        for what, number in summary.get(ours, {}).items():
-            print(f"  {ours}, {what}: {number}")
+    for ours, counts in summary["counts"].items():
+        rival = OURS[ours][0] if len(OURS[ours]) == 1 else "the best other"
+        print(f"  {ours} and {rival}: " + ", ".join(f"{what} {n}" for what, n in counts.items()))
 
 
 def main():
