@@ -93,12 +93,18 @@ class Scores:
         if path.exists():
             for score in json.loads(path.read_text())["scores"]:
                 name = score["contender"]
-                if name not in again and score["version"] == _version(name):
+                # Kept too if the package is not installed, as nothing can replace it.
+                if name not in again and _version(name) in (None, score["version"]):
                     self.by_key[tuple(score[k] for k in self.KEY)] = score
 
     def measure_row(self, name, images, labels, groups, size, contenders, seeds):
         """Measure what is missing of one size of a set; the contenders take turns to be first."""
-        contenders = [each for each in contenders if size <= CONTENDERS[each].largest]
+        n_values = size * images[0].size
+        contenders = [
+            each
+            for each in contenders
+            if size <= CONTENDERS[each].most_images and n_values <= CONTENDERS[each].most_values
+        ]
         row = {each: {} for each in contenders}
         for seed in range(seeds):
             for fold, rows in enumerate(splits(name, labels, groups, size, seed)):
@@ -120,7 +126,10 @@ class Scores:
 
 
 def _version(contender):
-    return version(CONTENDERS[contender].package)
+    try:
+        return version(CONTENDERS[contender].package)
+    except PackageNotFoundError:
+        return None
 
 
 # Comparing ----------------------------------------------------------------------------------------
@@ -222,12 +231,9 @@ def main():
     # Expected of a first try with no parameter touched.
     warnings.simplefilter("ignore", ConvergenceWarning)
     scores = Scores(args.output, args.again)
-    contenders = []
+    contenders = [name for name in args.only if _version(name)]
     for name in args.only:
-        try:
-            _version(name)
-            contenders.append(name)
-        except PackageNotFoundError:
+        if name not in contenders:
             print(f"without {name}: pip install {CONTENDERS[name].package}")
     print_header(contenders)
     rows = {}
