@@ -236,13 +236,19 @@ def main():
         if name not in contenders:
             print(f"without {name}: pip install {CONTENDERS[name].package}")
     print_header(contenders)
-    rows = {}
+    rows, sets = {}, {}
     for name in args.data:
         try:
             images, labels, groups = load(name)
         except MissingDataError as error:
             print(f"without {name}: {error}")
             continue
+        # Fonts and icons depend on what is installed.
+        sets[name] = {
+            "shape": images.shape,
+            "classes": len(np.unique(labels)),
+            "groups": len(labels if groups is None else np.unique(groups)),
+        }
         for size in args.sizes or SETS[name].sizes:
             if size <= N_TRAIN.get(name, len(labels)):
                 row = scores.measure_row(name, images, labels, groups, size, contenders, args.seeds)
@@ -253,7 +259,7 @@ def main():
         if part := {key: row for key, row in rows.items() if SETS[key[0]].role == role}:
             summaries[role] = summarize(part)
             print_summary(role, summaries[role], contenders)
-    scores.write(summary=summaries)
+    scores.write(sets=sets, summary=summaries)
 
 
 if __name__ == "__main__":
