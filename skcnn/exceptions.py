@@ -14,6 +14,7 @@ __all__ = [
     "DivergenceError",
     "DuplicateFilesWarning",
     "ImageFileError",
+    "LearningRateRangeWarning",
     "MicroBatchWarning",
     "ModelFileError",
     "ModelVersionWarning",
@@ -49,6 +50,10 @@ class ChanceLevelWarning(ConvergenceWarning):
 
 class DuplicateFilesWarning(UserWarning):
     """The same image is in two classes, or in what trains and in what tests."""
+
+
+class LearningRateRangeWarning(UserWarning):
+    """The range test of `find_lr` did not show clearly at which learning rate to train."""
 
 
 class ValueRangeWarning(UserWarning):

@@ -440,7 +440,7 @@ def test_accelerate_is_asked_for_only_where_it_is_needed(clothes, monkeypatch):
     with pytest.raises(ImportError, match=mentions("'data_parallel'", "'skcnn[distributed]'")):
         clf.fit(*clothes)
     lenet(max_epochs=1).fit(*clothes)
-    find_lr(clf, *clothes, highest=1e-2, n_steps=10)  # which every process does for itself
+    find_lr(clf, *clothes, min_lr=1e-4, max_lr=1, n_steps=60)  # which every process does for itself
 
 
 @pytest.mark.parametrize("n_shares", [2, 3, 4])

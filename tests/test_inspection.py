@@ -16,7 +16,7 @@ from helpers.images import write_pngs
 from helpers.messages import mentions, names
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import load_digits
 from sklearn.dummy import DummyClassifier
 from sklearn.exceptions import NotFittedError, UndefinedMetricWarning
@@ -35,6 +35,7 @@ from sklearn.svm import SVC
 from skorch.callbacks import EpochTimer
 
 from skcnn import ImageFiles, LeNetClassifier
+from skcnn.exceptions import LearningRateRangeWarning
 from skcnn.inspection import (
     ConfusionMatrixDisplay,
     EvaluationReport,
@@ -1014,62 +1015,139 @@ def test_report_is_built_by_keyword():
 # Learning-rate range test -----------------------------------------------------------------------
 
 
-def test_find_lr_finds_a_rate_that_trains(clothes):
+QUICK = {"min_lr": 1e-4, "max_lr": 1.0, "n_steps": 120}  # a range test of LeNet
+
+
+def range_test(fallen_at=0.03, fall=1.5, noise=0.0, seed=0):
+    """Rates and losses: ln 10, a straight fall over two decades, a low of one, and a rise."""
+    lrs = np.geomspace(1e-5, 10, 300)
+    decades = np.log10(lrs / fallen_at)
+    start, end = np.log(10), np.log(10) - fall
+    losses = np.interp(decades, [-1.9, 0.1, 1.1, 2.1], [start, end, end, start + fall])
+    return lrs, losses + noise * np.random.default_rng(seed).normal(size=len(lrs))
+
+
+def test_a_third_of_the_rate_at_which_the_loss_has_fallen_is_recommended():
+    lrs, losses = range_test(fallen_at=0.03)
+    display = LearningRateDisplay(lrs, losses)
+    assert_allclose(display.fallen_lr, 0.03, rtol=0.2)
+    assert display.lr == float(f"{display.fallen_lr / 3:.0e}")
+    moved = LearningRateDisplay(lrs / 100, losses)
+    assert_allclose(moved.lr, display.lr / 100)
+    curves = {
+        "in another unit": (lrs, 7 * losses),
+        "exploding": (lrs, np.where(lrs > 0.3, 9.0, losses)),
+        "ending early": (lrs[lrs < 0.3], losses[lrs < 0.3]),
+        "low up to the end": (lrs, np.minimum.accumulate(losses)),
+    }
+    for name, curve in curves.items():
+        assert_allclose(LearningRateDisplay(*curve).lr, display.lr, rtol=0.15, err_msg=name)
+
+
+def test_noise_leaves_the_recommended_rate_well_below_those_at_which_the_loss_rises():
+    for seed in range(20):
+        lr = LearningRateDisplay(*range_test(fallen_at=0.03, noise=0.2, seed=seed)).lr
+        assert 0.004 <= lr <= 0.13  # a third of the last rate of the low
+
+
+@pytest.mark.parametrize("noise", [0, 0.01, 0.3])
+def test_no_rate_is_recommended_where_the_loss_does_not_fall(noise):
+    for seed in range(10):
+        with pytest.raises(ValueError, match=mentions("'losses'", "min_lr", "n_steps", "max_lr")):
+            LearningRateDisplay(*range_test(fall=0, noise=noise, seed=seed))
+    lrs = np.geomspace(1e-5, 10, 300)
+    with pytest.raises(ValueError, match=mentions("'losses'", "min_lr")):
+        LearningRateDisplay(lrs, 2 + lrs)
+    with pytest.raises(ValueError, match=names("losses", 9)):
+        LearningRateDisplay(lrs[:9], lrs[:9])
+
+
+@pytest.mark.parametrize(
+    ("params", "remedy"),
+    [
+        ({"fallen_at": 20}, "Raise max_lr."),
+        ({"fallen_at": 1.3e-5}, "Lower min_lr."),
+        ({"fall": 0.1}, "Raise n_steps."),
+    ],
+)
+def test_an_uncertain_rate_is_told_with_the_remedy(params, remedy):
+    with pytest.warns(LearningRateRangeWarning, match=remedy) as caught:
+        display = LearningRateDisplay(*range_test(**params))
+    assert f"lr = {display.lr:g} " in str(caught[0].message)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.learning
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"optimizer": "adam", "batch_size": 32},
+        {"optimizer": "adamw", "batch_size": 128, "norm": "batch"},  # learns them by heart
+        {"optimizer": "sgd", "batch_size": 32, "norm": "batch"},
+    ],
+    ids=lambda params: "-".join(map(str, params.values())),
+)
+def test_find_lr_finds_a_rate_that_trains(params, clothes, seed, check_learned):
     X, y = clothes
-    clf = LeNetClassifier(batch_size=32, random_state=0)
+    clf = LeNetClassifier(**params, lr=1.0, max_epochs=10, random_state=seed)
     before = repr(clf.get_params())
-    display = find_lr(clf, X, y, n_steps=60)
+    display = find_lr(clf, X, y, **QUICK)
     assert repr(clf.get_params()) == before
     assert not hasattr(clf, "net_")
-    assert 1e-4 < display.lr < 0.1
-    assert display.lr == float(f"{display.lr:.0e}")
-    assert display.losses.min() < display.losses[0]
-    assert len(display.lrs) == len(display.losses) <= 60
-    assert_allclose(np.diff(np.log(display.lrs)), np.log(1e7) / 59)
-    found = LeNetClassifier(lr=display.lr, batch_size=32, max_epochs=5, random_state=0).fit(X, y)
-    timid = LeNetClassifier(lr=1e-6, batch_size=32, max_epochs=5, random_state=0).fit(X, y)
-    assert found.score(X, y) > timid.score(X, y) + 0.2
+    clf.set_params(early_stopping=False)
+    found = clone(clf).set_params(lr=display.lr).fit(X, y).score(X, y)
+    timid = clone(clf).set_params(lr=display.lr / 100).fit(X, y).score(X, y)
+    check_learned(found, max(0.5, timid + 0.1))
+
+
+def test_find_lr_draws_what_it_found(clothes):
+    X, y = clothes
+    display = find_lr(LeNetClassifier(batch_size=32, random_state=0), X, y, **QUICK)
+    assert len(display.lrs) == len(display.losses) == len(display.smoothed_losses) <= 120
+    assert_allclose(np.diff(np.log(display.lrs)), np.log(1e4) / 119)
     assert display.ax_.get_xscale() == "log"
-    assert f"lr = {display.lr:g}" in display.ax_.get_legend().get_texts()[-1].get_text()
-    plt.close(display.figure_)
+    *_, fallen, recommended = display.ax_.get_legend().get_texts()
+    assert f"lr = {display.fallen_lr:.2g}" in fallen.get_text()
+    assert f"lr = {display.lr:g}" in recommended.get_text()
 
 
 def test_find_lr_is_repeatable_and_ends_where_the_loss_explodes(clothes):
     X, y = clothes
-    clf = LeNetClassifier(optimizer="sgd", batch_size=32, random_state=0)
-    a, b = (find_lr(clf, X, y, highest=1e4, n_steps=60) for _ in range(2))
+    clf = LeNetClassifier(norm="batch", batch_size=32, random_state=0)
+    a, b = (find_lr(clf, X, y, **{**QUICK, "max_lr": 1e6}) for _ in range(2))
     assert_array_equal(a.losses, b.losses)
-    assert len(a.losses) < 60
-    assert np.isfinite(a.losses).all()
-    plt.close("all")
+    assert len(a.losses) < 120
+    assert a.losses[-1] == 4 * a.losses[0]
+
+
+@pytest.mark.parametrize("name", ["memory", "checkpoint_dir"])
+def test_find_lr_does_not_resume_an_earlier_test(name, clothes, tmp_path):
+    clf = LeNetClassifier(batch_size=32, random_state=0).set_params(**{name: tmp_path})
+    a, b = (find_lr(clf, *clothes, **QUICK) for _ in range(2))
+    assert_array_equal(a.losses, b.losses)
+    assert not list(tmp_path.iterdir())
 
 
 def test_find_lr_leaves_a_fitted_estimator_and_its_callbacks_alone(clothes):
     X, y = clothes
     callback = EpochTimer()
-    clf = LeNetClassifier(max_epochs=1, callbacks=[callback], random_state=0).fit(X, y)
+    clf = LeNetClassifier(batch_size=32, max_epochs=1, callbacks=[callback], random_state=0).fit(
+        X, y
+    )
     proba, seen = clf.predict_proba(X).tobytes(), dict(vars(callback))
-    find_lr(clf, X, y, n_steps=30, ax=plt.figure().add_subplot())
+    find_lr(clf, X, y, **QUICK, ax=plt.figure().add_subplot())
     assert clf.predict_proba(X).tobytes() == proba
     assert vars(callback) == seen
-    plt.close("all")
-
-
-def test_the_steepest_fall_is_found():
-    lrs = np.geomspace(1e-5, 1, 200)
-    fall = 1 / (1 + (1e-3 / lrs) ** 4)
-    assert LearningRateDisplay(lrs, 2 - 1.5 * fall).lr in (1e-3, 2e-3)  # the average lags
-    explosion = np.where(lrs > 0.1, 100 * (lrs - 0.1), 0)
-    assert LearningRateDisplay(lrs, 2 - 1.5 * fall + explosion).lr in (1e-3, 2e-3)
 
 
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"lowest": 0}, mentions("'lowest'", "'highest'", 0, 10.0)),
-        ({"lowest": 1, "highest": 1}, mentions("'lowest'", "'highest'", 1)),
+        ({"min_lr": 0}, mentions("'min_lr'", "'max_lr'", 0, 10.0)),
+        ({"min_lr": 1, "max_lr": 1}, mentions("'min_lr'", "'max_lr'", 1)),
         ({"n_steps": 9}, names("n_steps", 9)),
-        ({"lowest": 1e9, "highest": 1e12}, names("lowest", 1e9)),
+        ({"min_lr": 1e9, "max_lr": 1e12}, names("min_lr", 1e9)),
+        ({"max_lr": 1e-4, "n_steps": 20}, mentions("max_lr", "n_steps")),  # nothing is learned
     ],
 )
 def test_find_lr_refuses_what_makes_no_sense(params, message, clothes):

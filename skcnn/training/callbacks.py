@@ -159,8 +159,8 @@ class FitProgressBar(Callback):
 class LearningRateRise(Callback):
     """Set the learning rate of every training step, and end the fit after the last of them.
 
-    The fit ends by `LearningRateRise.Finished`, also when the loss is no longer finite or is
-    `explosion` times what it was at the first step.
+    The fit ends by `LearningRateRise.Finished`, also when the loss explodes: is not finite, or is
+    `explosion` times that of the first step, which is then recorded in its place.
 
     Parameters
     ----------
@@ -168,6 +168,11 @@ class LearningRateRise(Callback):
         Rate of each step.
     explosion : float, default=4
         How many times the first loss ends the fit.
+
+    Attributes
+    ----------
+    losses_ : list of float
+        Loss of each step so far.
     """
 
     class Finished(Exception):
@@ -190,15 +195,14 @@ class LearningRateRise(Callback):
     def on_batch_end(
         self, net: NeuralNet, training: bool, loss: torch.Tensor, **kwargs: Any
     ) -> None:
-        """Note the loss, unless it exploded; end after the last rate."""
+        """Record the loss; end when it explodes, and after the last rate."""
         if not training:
             return
         value = float(loss)
-        first = self.losses_[0] if self.losses_ else value
-        if not math.isfinite(value) or value > self.explosion * first:
-            raise self.Finished
-        self.losses_.append(value)
-        if len(self.losses_) == len(self.lrs):
+        highest = self.explosion * self.losses_[0] if self.losses_ else math.inf
+        is_exploded = not value < highest  # NaN is not
+        self.losses_.append(highest if is_exploded else value)
+        if is_exploded or len(self.losses_) == len(self.lrs):
             raise self.Finished
 
 
