@@ -94,8 +94,8 @@ ALLOWED = {
         {"pandas"},
     ),
     "inspection": (
-        {"_labels", "_paths", "callbacks", "images", "model_selection"},
-        {"numpy", "sklearn"},
+        {"_labels", "_paths", "callbacks", "exceptions", "images", "model_selection"},
+        {"numpy", "scipy", "sklearn"},
         {"matplotlib", "pandas", "seaborn"},
     ),
     "command": (
