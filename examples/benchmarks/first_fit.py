@@ -40,10 +40,10 @@ class Set(NamedTuple):
 
 
 SETS = {
-    "faces": Set("choose"),
+    "digits": Set("choose", (200, 500, 600, 1000, 1797)),
     "icons": Set("choose"),
     "fashion": Set("choose"),
-    "digits": Set("report", (200, 500, 600, 1000, 1797)),
+    "faces": Set("report"),
     "textures": Set("report"),
     "mnist": Set("report"),
     "glyphs": Set("report"),
