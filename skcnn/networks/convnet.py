@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from skcnn.networks._blocks import conv_norm_relu, divided, init_he
 
 # Convolutions and channels of each stage; maps are halved after a stage.
-STAGES = ((1, 24), (2, 48), (1, 96))
+STAGES = ((1, 32), (2, 64), (1, 128))
 # Larger images are averaged down to this side: what it costs grows with the square of the side.
 LARGEST_SIDE = 40
 # Maps of this side are not halved any further: where things are matters in small images.
@@ -32,7 +32,7 @@ class ConvNet(nn.Module):
     input_size : tuple of int, default=(28, 28)
         Height and width of the images, in pixels; any size from 1 × 1.
     width_ratio : float, default=1.0
-        The channels, 24, 48, 48 and 96, are divided by it.
+        The channels, 32, 64, 64 and 128, are divided by it.
     dropout : float, default=0.3
         Share of the features dropped in training, in [0, 1).
 
