@@ -375,7 +375,7 @@ class ImageClassifier(
             self._keep(net, self.history_ if continued else [], diverged is not None)
         if diverged is not None:
             raise diverged
-        if not incremental:
+        if not incremental and (accelerator is None or accelerator.is_main_process):
             self._warn_about_outcome(training, validation)
         return self
 
@@ -532,9 +532,10 @@ class ImageClassifier(
             make_net = partial(DataParallelNet, accelerator=accelerator)
             share = share_of(accelerator)
         verbose = self.verbose if share[0] == 0 else 0
-        lr = self.lr
-        if lr == "auto":
+        if self.lr == "auto":
             lr = default_lr(self.optimizer, module, is_trained=self.weights is not None)
+        else:
+            lr = float(self.lr)
         callbacks = training_callbacks(
             max_epochs=plan.max_epochs,
             early_stopping=plan.early_stopping and validation is not None,

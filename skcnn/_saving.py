@@ -384,9 +384,8 @@ def _checked_module(module: Any, needed: str | None, unsaved: list[str]) -> dict
 def _checked_description(description: dict[str, Any]) -> dict[str, Any]:
     """Check what a file says of a classifier, as far as networks and parameters do not."""
     description = {**_MISSING_BEFORE, **description}
-    if "training" not in description and isinstance(description.get("params"), dict):
-        names = ("lr", "batch_size", "max_epochs")  # which were numbers in skcnn 0.1
-        description["training"] = tuple(map(description["params"].get, names))
+    if "training" not in description:
+        description["training"] = _training_in(description.get("params"))
     if description.keys() != _CHECKS.keys():
         unlike = sorted(description.keys() ^ _CHECKS.keys())
         raise ValueError(
@@ -414,6 +413,14 @@ def _checked_description(description: dict[str, Any]) -> dict[str, Any]:
     ):
         raise ValueError("what it says of its images, classes and network does not go together")
     return description
+
+
+def _training_in(params: Any) -> tuple[float, int, int] | None:
+    """Learning rate, batch size and epochs among the parameters of skcnn 0.1, all numbers."""
+    try:
+        return float(params["lr"]), int(params["batch_size"]), int(params["max_epochs"])
+    except (KeyError, OverflowError, TypeError, ValueError):
+        return None
 
 
 def _read_pixel_scale(values: tuple) -> PixelScale:
@@ -503,9 +510,8 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "arithmetic": lambda value: value in _ARITHMETICS,
     "training": lambda value: (
         isinstance(value, tuple)
-        and len(value) == 3
-        and all(isinstance(v, Real) and 0 < v < math.inf for v in value)
-        and all(type(v) is int for v in value[1:])
+        and [*map(type, value)] == [float, int, int]
+        and all(0 < v < math.inf for v in value)
     ),
     "frozen": lambda value: (
         isinstance(value, tuple) and len(value) == 2 and all(map(_are_strings, value))

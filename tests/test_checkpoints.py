@@ -162,7 +162,7 @@ def with_a_pixel(X):
 @pytest.mark.parametrize(
     ("params", "change", "differs"),
     [
-        ({"lr": 0.01}, None, ["lr", 0.001, 0.01]),
+        ({"lr": 0.01}, None, ["lr", "'auto'", 0.01]),
         ({"random_state": 1}, None, ["random_state", 0, 1]),
         ({"n_threads": 2}, None, ["threads", 1, 2]),
         (

@@ -337,8 +337,9 @@ def test_what_cannot_take_a_single_image_predicts_several(tops_and_bags):
 def test_class_weight_counts(tops_and_bags, seed, check_learned):
     X, y = tops_and_bags
     X, y = X[:60], np.random.default_rng(0).permutation(y[:60])  # nothing to learn but the odds
+    odds = partial(thorough, seed, lr=1e-3, norm=None, label_smoothing=0.0)
     shares = [
-        np.mean(thorough(seed, class_weight={0: weight, 8: 1.0}, lr=1e-3).fit(X, y).predict(X) == 0)
+        np.mean(odds(class_weight={0: weight, 8: 1.0}).fit(X, y).predict(X) == 0)
         for weight in (1e-3, 1e3)
     ]
     check_learned(1 - shares[0], 0.8)
@@ -383,8 +384,8 @@ def test_warm_start_goes_on(tops_and_bags):
     assert [epoch["epoch"] for epoch in clf.history_] == [1, 2, 3, 4]
     assert clf.n_epochs_ == 4
     assert clf.history_[2]["train_loss"] < first
-    with pytest.raises(ValueError, match=mentions("'norm'", None, "'batch'")):
-        clf.set_params(norm="batch").fit(X, y)
+    with pytest.raises(ValueError, match=mentions("'norm'", "'auto'", None)):
+        clf.set_params(norm=None).fit(X, y)
     cold = clone(clf).set_params(warm_start=False).fit(X, y)
     assert cold.n_epochs_ == 2
 
@@ -414,6 +415,7 @@ def test_partial_fit_keeps_the_optimizers_memory(tops_and_bags):
     """Two epochs of one batch each, by partial_fit, are the same steps as by fit."""
     X, y = tops_and_bags
     settings = {"batch_size": 256, "lr_schedule": None, "early_stopping": False, "max_epochs": 2}
+    settings["norm"] = None  # batch normalisation amplifies the rounding
     fitted = quick(**settings).fit(X, y)
     partly = quick(**settings).partial_fit(X, y).partial_fit(X, y)
     # Other seeds give other orders of the rows, and so other rounding of the sums over a batch;
@@ -847,8 +849,8 @@ def test_module_errors_come_before_training(tops_and_bags):
     ]:
         with pytest.raises(ValueError, match=message):
             CNNClassifier(module=module).fit(X, y)
-    with pytest.raises(ValueError, match=names("module", None)):
-        CNNClassifier().fit(X, y)
+    with pytest.raises(ValueError, match=names("module", 18)):
+        CNNClassifier(module=18).fit(X, y)
 
 
 INTERRUPTED = """

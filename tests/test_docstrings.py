@@ -139,8 +139,13 @@ def test_code_on_page_runs(page, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-# Of loading, of saving, and of what reads folders.
-NOT_OF_FIT = {"DuplicateFilesWarning", "ModelVersionWarning", "UnsavedParameterWarning"}
+# Of loading, of saving, of what reads folders, and of find_lr.
+NOT_OF_FIT = {
+    "DuplicateFilesWarning",
+    "LearningRateRangeWarning",
+    "ModelVersionWarning",
+    "UnsavedParameterWarning",
+}
 
 
 def test_fit_documents_its_warnings():

@@ -466,7 +466,7 @@ OTHER_VALUES = {
     "optimizer": "sgd",
     "momentum": 0.5,
     "weight_decay": 0.1,
-    "lr_schedule": "one_cycle",
+    "lr_schedule": "cosine",
     "early_stopping": False,
     "patience": 1,
     "validation_fraction": 0.4,
@@ -546,21 +546,21 @@ def test_each_parameter_is_in_the_key_or_changes_nothing(tmp_path, capsys, name)
 
 
 EQUAL = {
-    "lr": [np.float64(1e-3), np.array([1e-3])[0]],
-    "batch_size": [np.int64(16), np.uint8(16)],
-    "max_epochs": [np.int32(1)],
-    "optimizer": [np.str_("adam")],
-    "momentum": [0.3],  # of sgd alone
-    "weight_decay": [0, np.float32(0), -0.0],
-    "early_stopping": [np.bool_(True)],
-    "patience": [np.int64(6)],
+    "lr": [1e-3, np.float64(1e-3), np.array([1e-3])[0]],
+    "batch_size": ["auto", 32, np.int64(32), np.uint8(32)],
+    "max_epochs": [1, np.int32(1)],
+    "optimizer": ["adam", np.str_("adam")],
+    "momentum": [0.9, 0.3],  # of sgd alone
+    "weight_decay": [0.0, 0, np.float32(0), -0.0],
+    "early_stopping": ["auto", True, np.bool_(True)],
+    "patience": ["auto", 6, np.int64(6)],
     "image_shape": [(6, 6), [1, 6, 6], (np.int64(6), 6)],
-    "normalize": [np.bool_(True)],
-    "label_smoothing": [0, np.float64(0)],
-    "device": ["cpu", torch.device("cpu"), "cpu:0"],
-    "callbacks": [[], ()],
-    "n_threads": [np.int64(1)],
-    "random_state": [np.int64(0)],
+    "normalize": [True, np.bool_(True)],
+    "label_smoothing": [0.0, 0, np.float64(0)],
+    "device": ["auto", "cpu", torch.device("cpu"), "cpu:0"],
+    "callbacks": [None, [], ()],
+    "n_threads": [1, np.int64(1)],
+    "random_state": [0, np.int64(0)],
     "module_params": [
         {"width": np.int64(4), "bias": 1.0},
         {"bias": np.float32(1), "width": 4.0},
@@ -584,10 +584,7 @@ class Wide(nn.Sequential):
 def test_equal_values_of_a_parameter_have_one_key(tmp_path, name):
     X, y = images()
     X = X.reshape(40, 36) if name == "image_shape" else X
-    values = EQUAL[name]
-    if name not in ("module_params", "class_weight", "augment", "freeze", "lr_schedule"):
-        values = [getattr(tiny(), name), *values]
-    clfs = [tiny(module=Wide, memory=tmp_path, **{name: value}) for value in values]
+    clfs = [tiny(module=Wide, memory=tmp_path, **{name: value}) for value in EQUAL[name]]
     keys = {key_of(clf, X, y) for clf in clfs}
     assert len(keys) == 1
 
@@ -634,7 +631,7 @@ def test_what_is_irrelevant_may_change_before_a_kept_fit_comes_back(tmp_path, co
     for keeper in ("memory", "checkpoint_dir"):
         counted.clear()
         settings = {"module": Wide, keeper: tmp_path / keeper}
-        plain = tiny(counted, batch_size=np.int64(16), **settings).fit(X, y)
+        plain = tiny(counted, lr=1e-3, batch_size=np.int64(16), **settings).fit(X, y)
         numbers = {"lr": np.float64(1e-3), "max_epochs": np.int64(1), "patience": np.int8(6)}
         other = tiny(counted, tta=True, features_layer="0", **numbers, **settings).fit(X, y)
         assert len(counted) == 1

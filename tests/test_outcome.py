@@ -24,7 +24,10 @@ from skcnn.training.outcome import (
 
 FEW = settings(max_examples=50, derandomize=True, deadline=None, database=None)
 # Its logits hardly depend on the image: untrained, it predicts one class for all.
-DEAD = {"activation": "sigmoid", "pooling": "avg", "optimizer": "sgd", "lr": 1e-7, "n_threads": 1}
+DEAD = {
+    **{"activation": "sigmoid", "pooling": "avg", "norm": None, "n_threads": 1},
+    **{"optimizer": "sgd", "lr": 1e-7, "batch_size": 128},
+}
 
 
 # The rules --------------------------------------------------------------------------------------
@@ -157,7 +160,7 @@ def warnings_of(fit, *args, **kwargs):
     ("params", "named"),
     [
         ({"max_epochs": 3, "batch_size": 4}, ["1e-07", "find_lr", "norm='batch'"]),
-        ({"max_epochs": 3}, ["6 steps", "max_epochs=3", "batch_size=128"]),
+        ({"max_epochs": 3}, ["than 6", "max_epochs=3", "batch_size=128"]),
         ({"max_epochs": 2, "early_stopping": False}, ["1e-07"]),
         ({"max_epochs": 2, "freeze": "features"}, ["freeze"]),
         ({"max_epochs": 2, "class_weight": "balanced"}, ["1e-07"]),

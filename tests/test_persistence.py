@@ -351,7 +351,7 @@ def test_what_is_not_kept_is_named_at_both_ends(images, tmp_path):
     assert ", ".join(everything) in str(saying_so.message)
     assert repr(everything) in str(saying_so_again.message)
     assert saying_so.filename == saying_so_again.filename == __file__
-    assert [getattr(again, name) for name in lost] == [None] * 2 + ["cosine"] + [None] * 3
+    assert [getattr(again, name) for name in lost] == [None] * 2 + ["one_cycle"] + [None] * 3
     assert same_bytes(again, clf, X)
     assert not hasattr(again, "remark")
     with warnings.catch_warnings():
@@ -664,10 +664,20 @@ def test_the_file_of_version_1_loads_for_ever():
     schedule = clf.lr_schedule
     assert (schedule.func, schedule.keywords) == (StepLR, {"step_size": 4})
     clf.set_params(lr_schedule="cosine")
+    defaults_then = {
+        "early_stopping": True,
+        "label_smoothing": 0.0,
+        "lr_schedule": "cosine",
+        "optimizer": "adam",
+        "patience": 6,
+        "weight_decay": 0.0,
+    }
     assert clf.get_params() == {
         **VGGClassifier().get_params(),
+        **defaults_then,
         **decode(expected["params"], 10_000),
     }
+    assert (clf.lr_, clf.batch_size_, clf.max_epochs_) == (0.005, 32, 8)
 
 
 @pytest.mark.parametrize(

@@ -403,7 +403,9 @@ def test_going_on_leaves_the_networks_of_before_alone(method):
 
 def test_divergence_is_not_handed_on():
     """A call after one that diverged trains as if that had not been."""
-    clf = LeNetClassifier(max_epochs=1, random_state=0, early_stopping=False, batch_size=10)
+    clf = LeNetClassifier(
+        lr=1e-3, max_epochs=1, random_state=0, early_stopping=False, batch_size=10
+    )
     pixels = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
     y = np.arange(40) % 2
     clf.fit(pixels, y)

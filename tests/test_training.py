@@ -673,7 +673,8 @@ def test_what_a_partial_schedule_is_given_reaches_it(clothes):
         (partial(CosineAnnealingLR, T_max=1), [1e-3, 0, 1e-3]),
         (plateau, [1e-3, 1e-3, 5e-4]),
     ):
-        clf = LeNetClassifier(lr_schedule=lr_schedule, max_epochs=3, random_state=0).fit(*clothes)
+        clf = LeNetClassifier(lr=1e-3, lr_schedule=lr_schedule, max_epochs=3, random_state=0)
+        clf.fit(*clothes)
         assert [epoch["lr"] for epoch in clf.history_] == pytest.approx(rates)
 
 

@@ -78,7 +78,8 @@ def resnet18():
 def lenet(clothes):
     """LeNet, fitted to ten classes of grey images."""
     X, y = clothes
-    return LeNetClassifier(lr=5e-3, max_epochs=8, batch_size=16, random_state=0).fit(X, y)
+    clf = LeNetClassifier(norm=None, lr=5e-3, max_epochs=8, batch_size=16, random_state=0)
+    return clf.fit(X, y)
 
 
 @pytest.fixture(scope="session")
@@ -871,7 +872,7 @@ def test_a_network_is_copied_while_another_thread_looks_at_its_layers(lenet, clo
 
 
 def test_layer_shapes_of_a_network_that_is_not_fitted():
-    table = VGGClassifier(depth=11).layer_shapes((224, 224))
+    table = VGGClassifier(depth=11, norm=None).layer_shapes((224, 224))
     convolutions = table[table["type"] == "Conv2d"]
     assert convolutions["output_shape"].tolist() == [
         (64, 224, 224),

@@ -146,7 +146,7 @@ def outcome_warnings(
         accuracies = " and ".join(f"{accuracy:.3f} in {part}" for part, accuracy, _ in judged)
         trivial = " and ".join(f"{level.accuracy:.3f}" for _, _, level in judged)
         remedies = {
-            f"more than {n_steps} steps (max_epochs={max_epochs}, batch_size={batch_size})": (
+            f"more steps than {n_steps} (max_epochs={max_epochs}, batch_size={batch_size})": (
                 n_steps < _FEW_STEPS
             ),
             f"another learning rate than lr={lr:g} (find_lr shows which ones learn)": True,

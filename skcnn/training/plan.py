@@ -78,4 +78,5 @@ def plan_training(
         early_stopping = is_given or has_validation_data
     if patience == "auto":
         patience = _MIN_PATIENCE if is_given else max(_MIN_PATIENCE, max_epochs // 5)
-    return TrainingPlan(batch_size, max_epochs, early_stopping, patience)
+    # Plain numbers: torch's schedules refuse those of NumPy.
+    return TrainingPlan(int(batch_size), int(max_epochs), bool(early_stopping), int(patience))
