@@ -153,7 +153,10 @@ def test_a_damaged_file_stops_training(photos, run, tmp_path):
         (["--out", "{root}/none/m"], ["--out", "'{root}/none'"]),
         (["--out", "m", "--plot", "{exists}"], ["--plot", "'{exists}'", "--force"]),
         (["--out", "m", "--network", "resnet19"], ["'resnet19'", "resnet18"]),
-        (["--out", "m", "--set", "widthratio=4"], ["--set", "'widthratio'", "width_ratio"]),
+        (
+            ["--out", "m", "--network", "nin", "--set", "widthratio=4"],
+            ["--set", "'widthratio'", "width_ratio"],
+        ),
         (["--out", "m", "--set", "width_ratio"], ["--set", "NAME=VALUE", "'width_ratio'"]),
         (["--out", "m", "--lr", "-1"], ["'lr'", "-1.0"]),
         (["--out", "m", "--augment", "mirror,flip"], ["'augment'", "'flip'"]),

@@ -24,6 +24,8 @@ def configured(classifier: Any, args: argparse.Namespace, size: int) -> Any:
                 f"{'Close to it' if close else 'It has'}: {', '.join(close or sorted(known))}"
             )
         params[name] = value
+    if "validation_fraction" in params:  # without early stopping, nothing would be set aside
+        params.setdefault("early_stopping", True)
     # A bar is for who watches; a file gets a line for each epoch.
     params.setdefault("verbose", 1 if sys.stderr.isatty() else 2)
     classifier.set_params(**params)

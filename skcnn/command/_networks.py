@@ -14,6 +14,7 @@ class Network(NamedTuple):
 
 
 NETWORKS = {
+    "convnet": Network("CNNClassifier", {}, 64),
     "lenet": Network("LeNetClassifier", {}, 28),
     "alexnet": Network("AlexNetClassifier", {}, 227),
     "alexnet-small": Network("AlexNetClassifier", {"variant": "small"}, 67),

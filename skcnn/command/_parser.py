@@ -37,7 +37,8 @@ The folder holds a folder of images for each class:
 
 or the same in 'train', beside 'test', 'val' or both. Then val decides when to stop, and test,
 which the network never learns from, tells in the end how good it is. Without val, a tenth of the
-images is set aside. Of whatever else lies there, nothing is guessed: it is listed.
+images is set aside where --epochs is given; otherwise the number of epochs follows the number of
+images. Of whatever else lies there, nothing is guessed: it is listed.
 """
 
 _TRAIN_EPILOG = f"""\
@@ -50,8 +51,8 @@ examples:
     %(prog)s photos --out try.skcnn --max-per-class 100 --epochs 3
   from weights that torchvision has for the network, training the last layer alone:
     %(prog)s photos --out pets.skcnn --network resnet50 --weights DEFAULT --freeze features
-  images of 28 pixels, a narrower network, a constant learning rate:
-    %(prog)s clothes --out clothes.skcnn --image-size 28 --set width_ratio=4 --set lr_schedule=None
+  images of 28 pixels, another network, narrower than usual:
+    %(prog)s clothes --out clothes.skcnn --network resnet18 --image-size 28 --set width_ratio=4
   a long training that a crash does not undo: the same line goes on where it was
     %(prog)s photos --out pets.skcnn --seed 0 --memory fits
 """
@@ -120,7 +121,7 @@ def _add_train(commands: Any) -> None:
         "--out", metavar="FILE", type=Path, required=True, help="where the model is saved"
     )
     parser.add_argument(
-        "--network", metavar="NAME", default="resnet18", help="see below; default: %(default)s"
+        "--network", metavar="NAME", default="convnet", help="see below; default: %(default)s"
     )
 
     images = parser.add_argument_group("images")
@@ -130,7 +131,7 @@ def _add_train(commands: Any) -> None:
         metavar="N",
         type=_positive,
         help="side of the squares that all images become; default: what is customary for the "
-        "network, such as 224",
+        "network, 64 for convnet, 224 for most",
     )
     images.add_argument(
         "--resize",
@@ -169,7 +170,7 @@ def _add_train(commands: Any) -> None:
         ("--augment", "augment", "HOW", _several, "change the images at random: standard, strong, "
          "or some of mirror,rotation,resized_crop"),
         ("--val-fraction", "validation_fraction", "SHARE", float, "share of the images that is set "
-         "aside where there is no val; default: 0.1"),
+         "aside where there is no val; default: 0.1 with --epochs, none without"),
         ("--device", "device", "NAME", str, "cpu, cuda, mps; default: the fastest there is"),
         ("--seed", "random_state", "N", int, "repeat a training; default: another one each time"),
         ("--memory", "memory", "DIR", str, "keep what is learned after each epoch in this folder, "
