@@ -62,7 +62,7 @@ LEARNING = [
         dropout=0,
         image_size=8,
         lr=1e-2,
-        max_epochs=10,
+        max_epochs=7,
         batch_size=16,
         early_stopping=False,
     ),

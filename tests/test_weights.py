@@ -49,7 +49,8 @@ def normed(in_channels, n_classes):
 
 def small(**params):
     defaults = {"max_epochs": 2, "batch_size": 8, "lr": 0.01, "n_threads": 1, "random_state": 0}
-    return CNNClassifier(**{"module": linear, "early_stopping": False, **defaults, **params})
+    plain = {"module": linear, "label_smoothing": 0.0, "early_stopping": False}
+    return CNNClassifier(**{**plain, **defaults, **params})
 
 
 def images(n=24, seed=0):
@@ -207,6 +208,7 @@ def test_validation_weighs_classes_as_training_does(class_weight):
 def test_one_step_is_that_of_the_weighted_mean():
     w = np.random.default_rng(0).uniform(0.1, 5, len(X))
     step = {"optimizer": "sgd", "momentum": 0.0, "lr": 0.5, "max_epochs": 1, "batch_size": 99}
+    step["lr_schedule"] = None
     start = fitted(w, **{**step, "lr": 1e-12}).module_[1]
     end = fitted(w, **step).module_[1]
     mean = np.average(X.mean(axis=(1, 2)), weights=w)

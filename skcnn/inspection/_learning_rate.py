@@ -70,7 +70,7 @@ class LearningRateDisplay:
     >>> lrs = np.geomspace(1e-5, 1, 50)
     >>> losses = np.abs(np.log10(lrs / 4e-2))  # lowest at 0.04
     >>> LearningRateDisplay(lrs, losses).plot().lr
-    0.01
+    0.005
     """
 
     def __init__(self, lrs, losses):
