@@ -290,6 +290,8 @@ def test_an_average_that_forgets_at_once_is_the_network(tops_and_bags):
 def test_compiled_training_predicts_as_the_plain_module(tops_and_bags, backend, monkeypatch):
     if backend == "inductor" and os.environ.get("ATEN_CPU_CAPABILITY") == "default":
         pytest.skip("torch 2.14 then generates C++ that no compiler takes")
+    if backend == "inductor" and not torch.backends.mkldnn.enabled:
+        pytest.skip("torch 2.14 then expects convolutions in another layout than its own kernel's")
     X, y = tops_and_bags
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     # Batches of one size and no validation, so that one graph is compiled.
