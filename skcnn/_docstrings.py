@@ -2,16 +2,18 @@
 
 SHARED_PARAMETERS = """\
 lr : float or "auto", default="auto"
-        Peak learning rate. "auto": 1e-2 for networks with normalisation layers and 1e-3 for others
-        or with trained `weights`; ten times as much with ``optimizer="sgd"``. Optimizer classes
-        outside Adam's family use the default of their constructor.
+        Peak learning rate. "auto": 1e-2 if batch, group or instance normalisation follows every
+        convolution and linear layer but the last, 3e-3 if it follows some of them, 1e-3 without
+        any and with trained `weights`; ten times as much with ``optimizer="sgd"``. Optimizer
+        classes outside Adam's family use the default of their constructor.
     batch_size : int or "auto", default="auto"
         Largest number of images in a training step. The images are dealt into batches that differ
         by at most one image, so that none is short. "auto": 32 up to 12,799 images, then 64, 128
         and 256, doubled each time their number doubles.
     max_epochs : int or "auto", default="auto"
         Passes over the training images, at most. "auto": 600 / √n for n distinct images, at
-        least 12 and at most 60: 19 epochs for 1,000 images.
+        most 60 and at least 18: 27 epochs for 500 images, 19 for 1,000. Beyond 10,000 images
+        180,000 / n, at least 12.
     optimizer : {"adam", "adamw", "sgd"} or torch.optim.Optimizer subclass, default="adamw"
         A subclass is given `lr`, and `weight_decay` if it takes it.
     momentum : float, default=0.9

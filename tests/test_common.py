@@ -52,7 +52,7 @@ ASK_FOR_ACCURACY = {
 }
 # Enough training for them, with room for any seed and any rounding.
 LEARNING = [
-    LeNetClassifier(lr=5e-3, max_epochs=6, batch_size=16),
+    LeNetClassifier(lr=1e-2, max_epochs=10, batch_size=16),
     AlexNetClassifier(width_ratio=8, dropout=0, lr=2e-3, max_epochs=5, batch_size=16),
     VGGClassifier(width_ratio=16, hidden_units=64, dropout=0, lr=3e-3, max_epochs=6, batch_size=16),
     NiNClassifier(width_ratio=8, dropout=0, lr=3e-3, max_epochs=8, batch_size=16),
@@ -67,7 +67,7 @@ LEARNING = [
         early_stopping=False,
     ),
     InceptionV3Classifier(
-        width_ratio=8, dropout=0, lr=5e-3, max_epochs=4, batch_size=16, early_stopping=False
+        width_ratio=8, dropout=0, lr=1e-2, max_epochs=5, batch_size=16, early_stopping=False
     ),
     ResNetClassifier(width_ratio=8, lr=5e-3, max_epochs=6, batch_size=16, early_stopping=False),
     CNNClassifier(module=TinyNet, lr=1e-2, max_epochs=6, batch_size=16),

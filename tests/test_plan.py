@@ -14,7 +14,7 @@ from torch import nn
 
 import skcnn
 from skcnn import CNNClassifier, LeNetClassifier, ResNetClassifier, VGGClassifier
-from skcnn.networks import ConvNet, LeNet
+from skcnn.networks import VGG, ConvNet, LeNet
 from skcnn.training.optimizers import default_lr
 from skcnn.training.plan import plan_training
 
@@ -89,6 +89,8 @@ def test_epochs_that_follow_the_data_need_no_validation(
         ("adam", LeNet(), 1e-3),
         ("adam", LeNet(norm="batch"), 1e-2),
         ("adam", nn.GroupNorm(1, 2), 1e-2),
+        ("adam", VGG(norm="batch", hidden_units=8, width_ratio=16), 3e-3),
+        ("adam", nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), 1e-3),
         ("sgd", LeNet(norm="batch"), 1e-1),
         (torch.optim.SGD, LeNet(), 1e-2),
         (torch.optim.NAdam, LeNet(norm="batch"), 2e-3),

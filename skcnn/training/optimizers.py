@@ -15,9 +15,11 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 OPTIMIZERS = {"adam": Adam, "adamw": AdamW, "sgd": SGD}
 LR_SCHEDULES = ("cosine", "one_cycle")
 
-# Peak learning rates of Adam and AdamW, without normalisation layers and with them.
-_LOW_LR, _HIGH_LR = 1e-3, 1e-2
-_NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
+# Peak learning rates of Adam and AdamW for networks in which no layer is normalised, some are, and
+# all but the last (examples/benchmarks/every_network.py).
+_LOW_LR, _MIDDLE_LR, _HIGH_LR = 1e-3, 3e-3, 1e-2
+_NORMALISATION = (nn.modules.batchnorm._NormBase, nn.GroupNorm)
+_NORMALISED = (nn.modules.conv._ConvNd, nn.Linear)
 
 # Devices on which torch has one kernel for a whole optimizer step.
 _FUSED_DEVICES = ("cpu", "cuda")
@@ -68,13 +70,16 @@ def default_lr(
 ) -> float:
     """Choose the peak learning rate of an optimizer for a network.
 
-    For optimizers of Adam's kind, networks with normalisation layers take a higher one; SGD takes
-    ten times as much. Any other optimizer takes the default of its constructor. Networks that
-    start from trained weights are to stay near them.
+    For optimizers of Adam's kind, the more of its convolutions and linear layers are followed by
+    normalisation, the higher it is; SGD takes ten times as much. Any other optimizer takes the
+    default of its constructor. Networks that start from trained weights are to stay near them.
     """
     lr = _LOW_LR
-    if not is_trained and any(isinstance(layer, _NORMALISATION) for layer in module.modules()):
-        lr = _HIGH_LR
+    layers = list(module.modules())
+    n_norms = sum(isinstance(layer, _NORMALISATION) for layer in layers)
+    if n_norms > 0 and not is_trained:
+        n_others = sum(isinstance(layer, _NORMALISED) for layer in layers)
+        lr = _HIGH_LR if n_norms >= n_others - 1 else _MIDDLE_LR
     if optimizer in ("sgd", SGD):
         return 10 * lr
     if not isinstance(optimizer, str) and not issubclass(optimizer, Adam | AdamW):

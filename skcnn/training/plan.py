@@ -9,10 +9,11 @@ import math
 from typing import Literal, NamedTuple
 
 # Few images are shown often, and many a few times: 600 / sqrt(n) epochs make some 300 steps on 200
-# images, 600 on 1,000 and 1,900 on 5,000. On 1,000, twice as many were no better
-# (examples/benchmarks/first_fit.py).
+# images and 600 on 1,000, where twice as many were no better. But deep networks need 18 epochs, up
+# to so many images that 12 have as many steps (examples/benchmarks/every_network.py).
 _EPOCHS_OF_ONE_IMAGE = 600
-_MIN_EPOCHS, _MAX_EPOCHS = 12, 60
+_MIN_EPOCHS, _ENOUGH_EPOCHS, _MAX_EPOCHS = 12, 18, 60
+_ENOUGH_IMAGES = 180_000  # shown in all, from which fewer epochs are enough
 _MIN_BATCH, _MAX_BATCH = 32, 256
 _IMAGES_PER_BATCH_ROW = 200  # up to here, larger batches would cost steps
 
@@ -68,8 +69,9 @@ def plan_training(
     """
     is_given = max_epochs != "auto"
     if not is_given:
-        max_epochs = round(_EPOCHS_OF_ONE_IMAGE / math.sqrt(n_images))
-        max_epochs = min(max(max_epochs, _MIN_EPOCHS), _MAX_EPOCHS)
+        fewest = min(max(_ENOUGH_IMAGES / n_images, _MIN_EPOCHS), _ENOUGH_EPOCHS)
+        max_epochs = min(max(_EPOCHS_OF_ONE_IMAGE / math.sqrt(n_images), fewest), _MAX_EPOCHS)
+        max_epochs = round(max_epochs)
     if batch_size == "auto":
         rows = max(1, n_images // _IMAGES_PER_BATCH_ROW)
         batch_size = min(max(1 << (rows.bit_length() - 1), _MIN_BATCH), _MAX_BATCH)
