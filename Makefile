@@ -66,6 +66,7 @@ bench: $(VENV)/.test
 	$(BIN)/python examples/benchmarks/checkpoint_cost.py
 	$(BIN)/python examples/benchmarks/every_network.py
 	$(BIN)/python examples/benchmarks/first_fit.py
+	$(BIN)/python examples/benchmarks/find_lr.py
 	$(BIN)/python examples/benchmarks/published_table.py
 
 docs: $(VENV)/.docs
