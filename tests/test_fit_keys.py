@@ -224,7 +224,7 @@ def forget():
 
 
 def imported(folder, name="network"):
-    """Import a module anew, with all that it imports."""
+    """Import a module again, with all that it imports."""
     forget()
     importlib.invalidate_caches()
     sys.path.insert(0, str(folder))  # where it stays: functions may import as well
@@ -409,7 +409,7 @@ class Tiny(nn.Sequential):
         if self.path is not None:
             width = int(Path(self.path).read_text())
         super().__init__(scale(), nn.Linear(36 * in_channels, width), nn.Linear(width, n_classes))
-        # What cannot be pickled, and what is numbered anew in each network.
+        # What cannot be pickled, and what gets another number in each network.
         self.activation = lambda x: x.relu()
         self.register_forward_pre_hook(lambda module, args: None)
         nn.utils.parametrizations.weight_norm(self[1])

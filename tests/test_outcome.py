@@ -271,7 +271,7 @@ def test_a_fit_that_ends_while_it_improves_says_so(digits, seed):
     clf = CNNClassifier(
         module=linear, optimizer="sgd", lr=1e-3, lr_schedule=None, max_epochs=6, random_state=seed
     )
-    # Validated on what it trains on, its luck with other images is none.
+    # Validated on the images it trains on, so that validation accuracy does not depend on luck.
     found = warnings_of(clf.fit, X, y, X_val=X, y_val=y)
     assert found.keys() == {StillImprovingWarning}
     assert "max_epochs=6" in found[StillImprovingWarning]

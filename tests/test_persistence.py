@@ -1023,7 +1023,7 @@ def test_values_come_back_as_they_were(value):
     ids=range(16),
 )  # fmt: skip
 def test_other_values_are_refused(value):
-    # Of a list and a partial, it is the content that is none.
+    # The list and the partial can be stored, their content cannot.
     kinds = {list: "object", np.ndarray: "array", functools.partial: type(len).__name__}
     with pytest.raises(TypeError, match=mentions(kinds.get(type(value), type(value).__name__))):
         encode(value)

@@ -15,7 +15,7 @@ _EPOCHS_OF_ONE_IMAGE = 600
 _MIN_EPOCHS, _ENOUGH_EPOCHS, _MAX_EPOCHS = 12, 18, 60
 _ENOUGH_IMAGES = 180_000  # shown in all, from which fewer epochs are enough
 _MIN_BATCH, _MAX_BATCH = 32, 256
-_IMAGES_PER_BATCH_ROW = 200  # up to here, larger batches would cost steps
+_STEPS_PER_EPOCH = 200  # at least, before batches grow
 
 _MIN_PATIENCE = 6
 
@@ -73,7 +73,7 @@ def plan_training(
         max_epochs = min(max(_EPOCHS_OF_ONE_IMAGE / math.sqrt(n_images), fewest), _MAX_EPOCHS)
         max_epochs = round(max_epochs)
     if batch_size == "auto":
-        rows = max(1, n_images // _IMAGES_PER_BATCH_ROW)
+        rows = max(1, n_images // _STEPS_PER_EPOCH)
         batch_size = min(max(1 << (rows.bit_length() - 1), _MIN_BATCH), _MAX_BATCH)
     if early_stopping == "auto":
         # A length that follows the data needs no watching, and all images are worth more.
