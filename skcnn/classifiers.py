@@ -25,10 +25,9 @@ from skcnn.networks import (
     build_module,
     probe_input_size,
 )
-from skcnn.networks._blocks import divided
+from skcnn.networks._blocks import LARGEST_SMALL_SIDE, divided
 from skcnn.networks._custom import check_torchvision_name
 from skcnn.networks.alexnet import VARIANTS
-from skcnn.networks.resnet import LARGEST_SMALL_SIDE
 from skcnn.networks.resnet import STAGES as RESNET_STAGES
 from skcnn.networks.vgg import BLOCKS as VGG_BLOCKS
 
@@ -338,7 +337,7 @@ class NiNClassifier(ImageClassifier):
 class GoogLeNetClassifier(ImageClassifier):
     """GoogLeNet (Szegedy et al. 2014): nine Inception blocks of four parallel paths.
 
-    For images of any size; it halves them five times, so that 96 × 96 pixels and more suit it.
+    For images of any size.
 
     Parameters
     ----------
@@ -346,6 +345,10 @@ class GoogLeNetClassifier(ImageClassifier):
         "paper": without auxiliary heads. "torchvision": the form of torchvision, for its trained
         weights; it takes images from 15 × 15 pixels. "auto": "torchvision" if `weights` are of
         that form, else "paper".
+    stem : {"auto", "imagenet", "small"}, default="auto"
+        "imagenet": a 7 × 7 convolution of stride 2, and a pooling, for images of 96 pixels and
+        more. "small": a 3 × 3 convolution that keeps the size, and no pooling. "auto": what
+        `weights` have; without any, "small" for images of up to 40 × 40 pixels.
     width_ratio : float, default=1.0
         The channels of all convolutions are divided by it.
     norm : {"batch", None}, default="batch"
@@ -381,6 +384,7 @@ class GoogLeNetClassifier(ImageClassifier):
     _network = GoogLeNet
 
     variant: Literal["auto", "paper", "torchvision"] = "auto"
+    stem: Literal["auto", "imagenet", "small"] = "auto"
     width_ratio: float = 1.0
     norm: Literal["batch"] | None = "batch"
     dropout: float = 0.2
@@ -389,13 +393,14 @@ class GoogLeNetClassifier(ImageClassifier):
     _parameter_constraints = {  # noqa: RUF012
         **ImageClassifier._parameter_constraints,
         "variant": [StrOptions({"auto", "paper", "torchvision"})],
+        "stem": [StrOptions({"auto", "imagenet", "small"})],
         "width_ratio": [Interval(Real, 0, None, closed="neither")],
         "norm": [StrOptions({"batch"}), None],
         "dropout": [Interval(Real, 0, 1, closed="left")],
     }
 
     def _torchvision_name(self) -> str | None:
-        return "googlenet" if self.variant in ("auto", "torchvision") else None
+        return None if self.variant == "paper" or self.stem == "small" else "googlenet"
 
     def _network_options(
         self, size: tuple[int, int], weights: Mapping[str, Tensor] | None
@@ -406,6 +411,9 @@ class GoogLeNetClassifier(ImageClassifier):
             five = (weights or {}).get("inception3a.branch3.1.conv.weight")
             of_torchvision = five is not None and five.shape[-1] == 3
             options["variant"] = "torchvision" if of_torchvision else "paper"
+        if self.stem == "auto":
+            first = (weights or {}).get("conv1.conv.weight")
+            options["stem"] = _stem(size, None if first is None else first.shape[-1] == 3)
         return options
 
 
@@ -414,10 +422,14 @@ class GoogLeNetClassifier(ImageClassifier):
 class InceptionV3Classifier(ImageClassifier):
     """Inception v3 (Szegedy et al. 2015): factored convolutions on parallel paths.
 
-    For images of 75 × 75 pixels and more; smaller ones are enlarged unless `image_size` is given.
+    For images of any size from 15 × 15 pixels.
 
     Parameters
     ----------
+    stem : {"auto", "imagenet", "small"}, default="auto"
+        "imagenet": the first layers of the paper, which divide the sides by 8, for images of
+        75 × 75 pixels and more. "small": layers that halve them. "auto": what `weights` have;
+        without any, "small" for images of up to 40 × 40 pixels.
     width_ratio : float, default=1.0
         The channels of all convolutions are divided by it.
     dropout : float, default=0.5
@@ -445,23 +457,35 @@ class InceptionV3Classifier(ImageClassifier):
     >>> X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
     >>> clf = InceptionV3Classifier(width_ratio=8, max_epochs=1, random_state=0)
     >>> clf.fit(X[:100], y[:100]).input_size_
-    (75, 75)
+    (28, 28)
     """
 
     _network = InceptionV3
 
+    stem: Literal["auto", "imagenet", "small"] = "auto"
     width_ratio: float = 1.0
     dropout: float = 0.5
 
     # No annotation: a parameter it must not become.
     _parameter_constraints = {  # noqa: RUF012
         **ImageClassifier._parameter_constraints,
+        "stem": [StrOptions({"auto", "imagenet", "small"})],
         "width_ratio": [Interval(Real, 0, None, closed="neither")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
     }
 
     def _torchvision_name(self) -> str | None:
-        return "inception_v3"
+        return None if self.stem == "small" else "inception_v3"
+
+    def _network_options(
+        self, size: tuple[int, int], weights: Mapping[str, Tensor] | None
+    ) -> dict[str, Any]:
+        options = super()._network_options(size, weights)
+        if self.stem == "auto":
+            known = "Conv2d_1a_3x3.conv.weight" in (weights or {})
+            is_small = "Conv2d_2a_3x3.conv.weight" not in (weights or {}) if known else None
+            options["stem"] = _stem(size, is_small)
+        return options
 
 
 @shares_parameters
@@ -478,7 +502,7 @@ class ResNetClassifier(ImageClassifier):
     stem : {"auto", "imagenet", "small"}, default="auto"
         "imagenet": a 7 × 7 convolution of stride 2, and a pooling. "small": a 3 × 3 convolution
         that keeps the size. "auto": what `weights` have; without any, "small" for images of up to
-        64 × 64 pixels.
+        40 × 40 pixels.
     conv_bias : bool, default=False
         True is the form often taught: convolutions have biases, and those that change the shape of
         a block's input have no batch normalisation.
@@ -533,9 +557,8 @@ class ResNetClassifier(ImageClassifier):
     ) -> dict[str, Any]:
         options = super()._network_options(size, weights)
         if self.stem == "auto":
-            stem = (weights or {}).get("conv1.weight")
-            small = max(size) <= LARGEST_SMALL_SIDE if stem is None else stem.shape[-1] == 3
-            options["stem"] = "small" if small else "imagenet"
+            first = (weights or {}).get("conv1.weight")
+            options["stem"] = _stem(size, None if first is None else first.shape[-1] == 3)
         return options
 
 
@@ -629,3 +652,10 @@ class CNNClassifier(ImageClassifier):
     def _build_network(self, **arguments: Any) -> nn.Module:
         module = ConvNet if self.module is None else self.module
         return build_module(module, self.module_params or {}, **arguments)
+
+
+def _stem(size: tuple[int, int], is_small: bool | None) -> str:
+    """Name the stem that trained weights have; where they do not say, the one that suits `size`."""
+    if is_small is None:
+        is_small = max(size) <= LARGEST_SMALL_SIDE
+    return "small" if is_small else "imagenet"

@@ -225,6 +225,27 @@ def test_googlenet_joins_its_paths(norm):
     assert n_norms == (57 if norm else 0)
 
 
+def test_small_stems_keep_more_of_a_small_image():
+    """As in ResNet, whose first stage has the size of the image."""
+    with torch.device("meta"):
+        googlenet = GoogLeNet(input_size=(28, 28), stem="small")
+        inception = InceptionV3(input_size=(28, 28), stem="small")
+    last_of_stage = ("conv3", "inception3b", "inception4e", "inception5b")
+    assert output_shapes(googlenet, 1, 28, 28, of=lambda name, _: name in last_of_stage) == [
+        (192, 28, 28),
+        (480, 14, 14),
+        (832, 7, 7),
+        (1024, 4, 4),
+    ]
+    last_of_stage = ("Conv2d_2b_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c")
+    assert output_shapes(inception, 1, 28, 28, of=lambda name, _: name in last_of_stage) == [
+        (64, 28, 28),
+        (288, 13, 13),
+        (768, 6, 6),
+        (2048, 2, 2),
+    ]
+
+
 def test_inception_v3_shapes():
     with torch.device("meta"):
         module = InceptionV3()
@@ -273,6 +294,7 @@ def test_depth_of_resnet_counts_its_layers(depth):
     assert len(counted) == depth
 
 
+STEMS = ("imagenet", "small")
 OPTIONS = [
     *[
         (LeNet, {"activation": activation, "pooling": pooling, "norm": norm, "padding": padding})
@@ -290,7 +312,8 @@ OPTIONS = [
         (GoogLeNet, {"width_ratio": 8, "norm": norm, "variant": variant})
         for norm, variant in ((None, "paper"), ("batch", "paper"), ("batch", "torchvision"))
     ],
-    (InceptionV3, {"width_ratio": 8}),
+    (GoogLeNet, {"width_ratio": 8, "norm": "batch", "stem": "small"}),
+    *[(InceptionV3, {"width_ratio": 8, "stem": stem}) for stem in STEMS],
     *[
         (ResNet, {"width_ratio": 8, "depth": depth, "stem": stem, "conv_bias": conv_bias})
         for depth, stem, conv_bias in (
@@ -354,7 +377,9 @@ def test_any_channels_and_sides(network, in_channels):
         (VGG, {"blocks": ((1, 2), (1, 2), (1, 2))}, 8),
         (NiN, {"width_ratio": 16}, 67),
         (GoogLeNet, {"variant": "torchvision", "width_ratio": 16}, 15),
+        (GoogLeNet, {"variant": "torchvision", "stem": "small", "width_ratio": 16}, 4),
         (InceptionV3, {"width_ratio": 16}, 75),
+        (InceptionV3, {"stem": "small", "width_ratio": 16}, 15),
     ],
 )
 def test_smallest_side_is_the_smallest(network, options, smallest):
@@ -372,7 +397,10 @@ def test_smallest_side_is_the_smallest(network, options, smallest):
 
 @pytest.mark.parametrize(
     ("network", "options"),
-    [(GoogLeNet, {}), (ResNet, {}), (ResNet, {"stem": "small"}), (ResNet, {"depth": 50})],
+    [
+        *[(network, {"stem": stem}) for network in (GoogLeNet, ResNet) for stem in STEMS],
+        (ResNet, {"depth": 50}),
+    ],
 )
 def test_networks_of_padded_windows_take_a_single_pixel(network, options):
     assert network.smallest_side(**options) == 1

@@ -257,7 +257,10 @@ def test_a_missing_file_is_named(path):
         (CNNClassifier(module="resnet19"), "DEFAULT", ["'module'", "'resnet19'", "resnet18"]),
         (CNNClassifier(module="resnet18"), "IMAGNET", ["'IMAGNET'", "resnet18", "IMAGENET1K_V1"]),
         (ResNetClassifier(conv_bias=True), "DEFAULT", ["'DEFAULT'"]),
-        (ResNetClassifier(stem="small"), "DEFAULT", ["'DEFAULT'"]),
+        *[
+            (with_stem(stem="small"), "DEFAULT", ["'DEFAULT'"])
+            for with_stem in (GoogLeNetClassifier, InceptionV3Classifier, ResNetClassifier)
+        ],
         (AlexNetClassifier(variant="full"), "DEFAULT", ["'DEFAULT'"]),
         (VGGClassifier(blocks=[(1, 8)]), "DEFAULT", ["'DEFAULT'"]),
         (GoogLeNetClassifier(variant="paper"), "DEFAULT", ["'DEFAULT'"]),
@@ -328,6 +331,23 @@ def test_weights_of_torchvision_come_with_their_normalisation(published, colours
     assert clf.module_.conv1.kernel_size == (7, 7)  # stem="auto" follows the weights
     assert off.net_.preprocessing_.mean is None
     assert grey.net_.preprocessing_.scale.shape == (1, 1, 1)
+
+
+@pytest.mark.parametrize("network", [GoogLeNetClassifier, InceptionV3Classifier, ResNetClassifier])
+def test_the_stem_follows_the_size_and_before_it_the_weights(network):
+    """Up to 40 pixels "small"; but weights must meet the layers that they were trained in."""
+    clf = network(width_ratio=16)
+
+    def stem_of(side, weights=None):
+        return clf._network_arguments((1, side, side), 2, weights)["stem"]
+
+    assert [stem_of(side) for side in (8, 40, 41, 224)] == ["small", "small", *["imagenet"] * 2]
+    for stem, side in (("small", 224), ("imagenet", 28)):
+        assert clf.set_params(stem=stem)._network_arguments((1, side, side), 2)["stem"] == stem
+        with torch.device("meta"):
+            weights = clf._make_module((1, 28, 28), 2)[0].state_dict()
+        clf.set_params(stem="auto")
+        assert stem_of(side, weights) == stem
 
 
 def test_without_network_the_message_says_where_to_put_the_file(published, colours):

@@ -9,6 +9,8 @@ from torch import nn
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
 POOLINGS = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
+# Images of larger sides, in pixels, need no small stem, which costs several times as much.
+LARGEST_SMALL_SIDE = 40
 
 
 class Window(NamedTuple):

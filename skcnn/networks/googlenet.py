@@ -38,8 +38,9 @@ STAGES = (
         "5b": Paths(384, (192, 384), (48, 128), 128),
     },
 )
-STEM = Window(7, 2, 3)
-# The four poolings between the stages.
+# The first convolution.
+FIRST = {"imagenet": Window(7, 2, 3), "small": Window(3, 1, 1)}
+# The four poolings; the small stem has no first one.
 POOLS = {
     "paper": (Window(3, 2, 1),) * 4,
     "torchvision": (*(Window(3, 2, 0, ceil=True),) * 3, Window(2, 2, 0, ceil=True)),
@@ -94,6 +95,9 @@ class GoogLeNet(nn.Module):
     variant : {"paper", "torchvision"}, default="paper"
         "torchvision": layers and names of torchvision's form, for its weights: 3 × 3 windows on
         the path that the paper gives 5 × 5, poolings that are not padded, batch normalisation.
+    stem : {"imagenet", "small"}, default="imagenet"
+        "imagenet": a 7 × 7 convolution of stride 2, and a pooling. "small": a 3 × 3 convolution
+        that keeps the size, and no pooling, for images of few pixels.
     width_ratio : float, default=1.0
         The channels of all convolutions are divided by it.
     norm : {None, "batch"}, default=None
@@ -131,12 +135,13 @@ class GoogLeNet(nn.Module):
         n_classes: int = 10,
         input_size: tuple[int, int] = (224, 224),
         variant: Literal["paper", "torchvision"] = "paper",
+        stem: Literal["imagenet", "small"] = "imagenet",
         width_ratio: float = 1.0,
         norm: Literal["batch"] | None = None,
         dropout: float = 0.2,
     ):
         super().__init__()
-        _blocks.feature_map_size("GoogLeNet", input_size, self._windows(variant))
+        _blocks.feature_map_size("GoogLeNet", input_size, self._windows(variant, stem))
         like_torchvision = variant == "torchvision"
         normalised = like_torchvision or norm == "batch"
 
@@ -147,11 +152,11 @@ class GoogLeNet(nn.Module):
 
         pools = POOLS[variant]
         channels, three = divided(64, width_ratio), divided(192, width_ratio)
-        kernel, stride, padding, _ = STEM
+        kernel, stride, padding, _ = FIRST[stem]
         self.conv1 = conv_norm_relu(
             in_channels, channels, kernel, stride=stride, padding=padding, norm=normalised
         )
-        self.maxpool1 = pool(pools[0])
+        self.maxpool1 = pool(pools[0]) if stem == "imagenet" else nn.Identity()
         self.conv2 = conv_norm_relu(channels, channels, 1, norm=normalised)
         self.conv3 = conv_norm_relu(channels, three, 3, padding=1, norm=normalised)
         channels = three
@@ -174,13 +179,13 @@ class GoogLeNet(nn.Module):
         self.apply(_blocks.init_he)
 
     @staticmethod
-    def _windows(variant: str) -> tuple[Window, ...]:
-        return (STEM, *POOLS[variant])
+    def _windows(variant: str, stem: str) -> tuple[Window, ...]:
+        return (FIRST[stem], *POOLS[variant][0 if stem == "imagenet" else 1 :])
 
     @classmethod
-    def smallest_side(cls, *, variant: str = "paper", **_: object) -> int:
-        """Smallest image side, in pixels: 1, or 15 with ``variant="torchvision"``."""
-        return _blocks.smallest_side(cls._windows(variant))
+    def smallest_side(cls, *, variant: str = "paper", stem: str = "imagenet", **_: object) -> int:
+        """Smallest image side, in pixels: 1, or with ``variant="torchvision"`` 15, 4 if small."""
+        return _blocks.smallest_side(cls._windows(variant, stem))
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits (n, n_classes) of images ``(n, in_channels, *input_size)``."""

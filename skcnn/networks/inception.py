@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -52,14 +52,23 @@ _E: dict[str, Path] = {
 }
 
 # Name, channels and window of the convolutions and poolings before the blocks.
-STEM = {
-    "Conv2d_1a_3x3": (32, Window(3, 2)),
-    "Conv2d_2a_3x3": (32, Window(3)),
-    "Conv2d_2b_3x3": (64, Window(3, 1, 1)),
-    "maxpool1": (None, Window(3, 2)),
-    "Conv2d_3b_1x1": (80, Window(1)),
-    "Conv2d_4a_3x3": (192, Window(3)),
-    "maxpool2": (None, Window(3, 2)),
+STEMS = {
+    "imagenet": {
+        "Conv2d_1a_3x3": (32, Window(3, 2)),
+        "Conv2d_2a_3x3": (32, Window(3)),
+        "Conv2d_2b_3x3": (64, Window(3, 1, 1)),
+        "maxpool1": (None, Window(3, 2)),
+        "Conv2d_3b_1x1": (80, Window(1)),
+        "Conv2d_4a_3x3": (192, Window(3)),
+        "maxpool2": (None, Window(3, 2)),
+    },
+    "small": {
+        "Conv2d_1a_3x3": (32, Window(3, 1, 1)),
+        "Conv2d_2b_3x3": (64, Window(3, 1, 1)),
+        "maxpool1": (None, Window(3, 2)),
+        "Conv2d_3b_1x1": (80, Window(1)),
+        "Conv2d_4a_3x3": (192, Window(3, 1, 1)),
+    },
 }
 # Name and paths of the blocks. A block without "branch_pool" halves the size.
 BLOCKS: dict[str, dict[str, Path]] = {
@@ -138,8 +147,8 @@ class InceptionBlock(nn.Module):
 class InceptionV3(nn.Module):
     """A stem of five convolutions, eleven Inception blocks, and one linear layer.
 
-    The layers and their names are those of torchvision's ``inception_v3``, without its auxiliary
-    head. Every convolution is followed by batch normalisation.
+    With the default stem, the layers and their names are those of torchvision's ``inception_v3``,
+    without its auxiliary head. Every convolution is followed by batch normalisation.
 
     Parameters
     ----------
@@ -149,6 +158,9 @@ class InceptionV3(nn.Module):
         Number of logits.
     input_size : tuple of int, default=(299, 299)
         Height and width of the images, in pixels.
+    stem : {"imagenet", "small"}, default="imagenet"
+        "imagenet": five convolutions and two poolings, which divide the sides by 8. "small": four
+        convolutions and one pooling, which halve them, for images of few pixels.
     width_ratio : float, default=1.0
         The channels of all convolutions are divided by it.
     dropout : float, default=0.5
@@ -183,13 +195,14 @@ class InceptionV3(nn.Module):
         in_channels: int = 1,
         n_classes: int = 10,
         input_size: tuple[int, int] = (299, 299),
+        stem: Literal["imagenet", "small"] = "imagenet",
         width_ratio: float = 1.0,
         dropout: float = 0.5,
     ):
         super().__init__()
-        _blocks.feature_map_size("InceptionV3", input_size, self._windows())
+        _blocks.feature_map_size("InceptionV3", input_size, self._windows(stem))
         channels = in_channels
-        for name, (out_channels, window) in STEM.items():
+        for name, (out_channels, window) in STEMS[stem].items():
             kernel, stride, padding, _ = window
             if out_channels is None:
                 self.add_module(name, nn.MaxPool2d(kernel, stride))
@@ -210,14 +223,14 @@ class InceptionV3(nn.Module):
         self.apply(_blocks.init_he)
 
     @staticmethod
-    def _windows() -> tuple[Window, ...]:
+    def _windows(stem: str) -> tuple[Window, ...]:
         halvings = [HALVING for paths in BLOCKS.values() if "branch_pool" not in paths]
-        return (*(window for _, window in STEM.values()), *halvings)
+        return (*(window for _, window in STEMS[stem].values()), *halvings)
 
     @classmethod
-    def smallest_side(cls, **_: object) -> int:
-        """Smallest image side, in pixels: 75 with all options."""
-        return _blocks.smallest_side(cls._windows())
+    def smallest_side(cls, *, stem: str = "imagenet", **_: object) -> int:
+        """Smallest image side, in pixels: 75, or 15 with ``stem="small"``."""
+        return _blocks.smallest_side(cls._windows(stem))
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute logits (n, n_classes) of images ``(n, in_channels, *input_size)``."""

@@ -19,7 +19,6 @@ STAGES = {
 }
 CHANNELS = (64, 128, 256, 512)
 BOTTLENECK_EXPANSION = 4
-LARGEST_SMALL_SIDE = 64  # up to here, in pixels, the small stem suits an image better
 
 
 class ResidualBlock(nn.Module):
@@ -87,7 +86,7 @@ class ResNet(nn.Module):
         Number of layers with weights; from 50 on, the blocks are bottlenecks.
     stem : {"imagenet", "small"}, default="imagenet"
         "imagenet": a 7 × 7 convolution of stride 2, and a pooling. "small": a 3 × 3 convolution
-        that keeps the size, and no pooling, for images of 28 to 64 pixels.
+        that keeps the size, and no pooling, for images of few pixels.
     conv_bias : bool, default=False
         True is the form often taught: convolutions have biases, and those that change the shape of
         a block's input have no batch normalisation.
