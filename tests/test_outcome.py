@@ -102,17 +102,20 @@ RISING = np.linspace(0.2, 0.8, 10)
         ([0.80] * 6 + [0.85] * 4, [0.9] * 10, 10, 10, True),
         ([0.1, 0.8, 0.1, 0.1, 0.8], [0.9] * 5, 5, 5, False),  # it leaps
         ([0.999] * 6 + [1.0] * 4, [1.0] * 10, 10, 10, False),
+        (RISING + 0.15, [0.97] * 10, 10, 10, True),
+        (RISING + 0.15, [0.99] * 10, 10, 10, False),  # of 150 images, one more would be luck
+        (RISING + 0.15, [1.0] * 10, 10, 10, False),
     ],
 )
 def test_a_fit_still_improves(train_acc, valid_acc, max_epochs, best_epoch, expected):
     history = [{"train_acc": t, "valid_acc": v} for t, v in zip(train_acc, valid_acc, strict=True)]
-    found = is_still_improving(history, 1000, best_epoch=best_epoch, max_epochs=max_epochs)
+    found = is_still_improving(history, 1000, 150, best_epoch=best_epoch, max_epochs=max_epochs)
     assert found == expected
 
 
 def test_many_images_do_not_make_a_small_rise_worth_more_epochs():
     history = [{"train_acc": a, "valid_acc": 0.9} for a in [0.890] * 6 + [0.895] * 4]
-    assert not is_still_improving(history, 1e6, best_epoch=10, max_epochs=10)
+    assert not is_still_improving(history, 1e6, 1e6, best_epoch=10, max_epochs=10)
 
 
 def test_without_validation_nothing_tells_whether_more_epochs_help():

@@ -72,7 +72,12 @@ def is_at_chance(
 
 
 def is_still_improving(
-    history: Sequence[Mapping[str, float]], n_images: float, *, best_epoch: int, max_epochs: int
+    history: Sequence[Mapping[str, float]],
+    n_images: float,
+    n_validation: float,
+    *,
+    best_epoch: int,
+    max_epochs: int,
 ) -> bool:
     """Whether accuracy was still rising when `max_epochs` ended a fit that did not overfit.
 
@@ -81,27 +86,29 @@ def is_still_improving(
     the last epoch exceeds that of every epoch in the first two thirds by two standard errors, and
     by a tenth of the errors that are left. Annealing alone makes accuracy rise in the last third;
     more epochs helped where the training accuracy was not above the validation accuracy yet.
+    Where that is perfect but for luck, no more can be seen to help.
 
     Parameters
     ----------
     history : sequence of mapping
         ``train_acc`` and ``valid_acc`` of each epoch.
-    n_images : float
-        Number of images trained on, if all have the same weight.
+    n_images, n_validation : float
+        Number of images trained on, and of those validated on, if all have the same weight.
     best_epoch : int
         Number of the epoch whose weights are kept, from 1.
     max_epochs : int
     """
     if not 2 <= max_epochs == len(history) == best_epoch:
         return False
-    last = history[-1]["train_acc"]
+    last, validation = history[-1]["train_acc"], history[-1]["valid_acc"]
     n_earlier = math.ceil((max_epochs - 1) * 2 / 3)
     earlier = max(epoch["train_acc"] for epoch in history[:n_earlier])
     luck = _N_STANDARD_ERRORS * math.hypot(
         _standard_error(earlier, n_images), _standard_error(last, n_images)
     )
     rises = last - earlier > max(luck, _WORTHWHILE * (1 - last))
-    return rises and last <= history[-1]["valid_acc"]
+    is_perfect = validation + _N_STANDARD_ERRORS * _standard_error(validation, n_validation) >= 1
+    return rises and last <= validation and not is_perfect
 
 
 def outcome_warnings(
@@ -166,7 +173,11 @@ def outcome_warnings(
         and validation is not None
         and not mixing
         and is_still_improving(
-            history, training.n_images, best_epoch=best_epoch, max_epochs=max_epochs
+            history,
+            training.n_images,
+            validation.n_images,
+            best_epoch=best_epoch,
+            max_epochs=max_epochs,
         )
     ):
         yield (
