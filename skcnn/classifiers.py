@@ -26,7 +26,7 @@ from skcnn.networks import (
     probe_input_size,
 )
 from skcnn.networks._blocks import LARGEST_SMALL_SIDE, divided
-from skcnn.networks._custom import check_torchvision_name
+from skcnn.networks._custom import SMALLEST_TORCHVISION_SIDE, check_torchvision_name
 from skcnn.networks.alexnet import VARIANTS
 from skcnn.networks.resnet import STAGES as RESNET_STAGES
 from skcnn.networks.vgg import BLOCKS as VGG_BLOCKS
@@ -593,7 +593,8 @@ class CNNClassifier(ImageClassifier):
     Notes
     -----
     With ``image_size="auto"``, images that are too small for the network are enlarged to the
-    smallest side that it takes, which is found by trying.
+    smallest side that it takes, which is found by trying, and those for a torchvision model to 64
+    pixels a side or more.
 
     Examples
     --------
@@ -647,6 +648,9 @@ class CNNClassifier(ImageClassifier):
             return self._build_network(**known, input_size=input_size)
 
         size = None if self.image_size == "auto" else (self.image_size, self.image_size)
+        if isinstance(self.module, str):
+            channels, *sides = image_shape
+            image_shape = (channels, *(max(side, SMALLEST_TORCHVISION_SIDE) for side in sides))
         return {**known, "input_size": probe_input_size(build, image_shape, n_classes, size)}
 
     def _build_network(self, **arguments: Any) -> nn.Module:

@@ -497,8 +497,10 @@ def test_torchvision_by_name(tops_and_bags):
     clf = CNNClassifier(
         module="squeezenet1_1", lr=1e-3, batch_size=16, max_epochs=3, early_stopping=False
     ).fit(X[:60], y[:60])
+    assert clf.input_size_ == (64, 64)  # of 28, little would be left
     assert clf.predict(X).shape == (200,)
     assert clf.transform(X[:3]).shape == (3, 512)
+    assert clf.set_params(image_size=28, max_epochs=1).fit(X[:60], y[:60]).input_size_ == (28, 28)
 
 
 # What bad input gets ------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from torch import nn
 
 LARGEST_PROBED_SIDE = 512
 USUAL_SIDE = 224
+# torchvision's models, made for 224 pixels, divide sides by 16 or 32: of fewer they see little.
+SMALLEST_TORCHVISION_SIDE = 64
 
 # torchvision's models with auxiliary heads, which plain cross-entropy does not train.
 _TORCHVISION_DEFAULTS = {
