@@ -58,8 +58,12 @@ LEARNING = [
     AlexNetClassifier(width_ratio=8, dropout=0, lr=2e-3, max_epochs=5, **LONG),
     VGGClassifier(width_ratio=16, hidden_units=64, dropout=0, lr=3e-3, max_epochs=8, **LONG),
     NiNClassifier(width_ratio=8, dropout=0, lr=3e-3, max_epochs=8, **LONG),
-    GoogLeNetClassifier(width_ratio=8, dropout=0, image_size=8, lr=1e-2, max_epochs=8, **LONG),
-    InceptionV3Classifier(width_ratio=8, dropout=0, lr=1e-2, max_epochs=7, **LONG),
+    GoogLeNetClassifier(
+        width_ratio=8, dropout=0, lr=1e-2, batch_size=32, max_epochs=9, early_stopping=False
+    ),
+    InceptionV3Classifier(
+        width_ratio=8, dropout=0, lr=1e-2, batch_size=32, max_epochs=8, early_stopping=False
+    ),
     ResNetClassifier(width_ratio=8, lr=5e-3, max_epochs=6, **LONG),
     CNNClassifier(module=TinyNet, lr=1e-2, max_epochs=8, **LONG),
 ]
@@ -83,8 +87,12 @@ QUICK = [
         width_ratio=8, hidden_units=64, lr=3e-3, batch_size=16, max_epochs=2, random_state=0
     ),
     NiNClassifier(width_ratio=8, lr=3e-3, batch_size=8, max_epochs=2, random_state=0),
-    GoogLeNetClassifier(width_ratio=8, lr=1e-2, batch_size=16, max_epochs=2, random_state=0),
-    InceptionV3Classifier(width_ratio=16, lr=1e-2, batch_size=8, max_epochs=2, random_state=0),
+    GoogLeNetClassifier(
+        width_ratio=8, image_size=16, lr=1e-2, batch_size=16, max_epochs=2, random_state=0
+    ),
+    InceptionV3Classifier(
+        width_ratio=16, image_size=16, lr=1e-2, batch_size=8, max_epochs=2, random_state=0
+    ),
     ResNetClassifier(width_ratio=8, lr=1e-2, batch_size=16, max_epochs=2, random_state=0),
     CNNClassifier(module=TinyNet, lr=1e-2, batch_size=32, max_epochs=3, random_state=0),
 ]
