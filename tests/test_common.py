@@ -91,7 +91,7 @@ QUICK = [
         width_ratio=8, image_size=16, lr=1e-2, batch_size=16, max_epochs=2, random_state=0
     ),
     InceptionV3Classifier(
-        width_ratio=16, image_size=16, lr=1e-2, batch_size=8, max_epochs=2, random_state=0
+        width_ratio=8, dropout=0, image_size=16, lr=1e-2, batch_size=8, max_epochs=2, random_state=0
     ),
     ResNetClassifier(width_ratio=8, lr=1e-2, batch_size=16, max_epochs=2, random_state=0),
     CNNClassifier(module=TinyNet, lr=1e-2, batch_size=32, max_epochs=3, random_state=0),
