@@ -96,7 +96,9 @@ class SummarisedNetwork:
         weights = None
         if self.weights is not None:
             weights = layer_shapes_of(self.weights, self._torchvision_name(), self._name)
-        with seeded_generators(0, torch.device("cpu")):
+        # Our networks need no memory to be looked at; those of others may do what needs some.
+        where = torch.device("cpu" if self._network is None else "meta")
+        with seeded_generators(0, torch.device("cpu")), where:
             module, size = self._make_module(shape, n_classes, weights)
         return module, (shape[0], *size)
 
