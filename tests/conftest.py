@@ -1,5 +1,7 @@
 """Real images, few enough for quick fits; and what tests have to say at the end."""
 
+import gc
+
 import pytest
 import torch
 from helpers.images import dim_and_bright
@@ -44,6 +46,12 @@ def pytest_collection_modifyitems(items):
             for fixture in fixtures_of_name
         ):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_finish():
+    """Spare the garbage collector what was imported and collected, which stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

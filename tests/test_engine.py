@@ -477,29 +477,40 @@ def test_layouts_agree(clothes, monkeypatch):
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)  # an epoch amplifies the rounding
 
 
-FRESH_FIT = """
+FRESH_FITS = """
 import hashlib
 from skcnn import VGGClassifier
 from skcnn.datasets import load_fashion_mnist_mini
 X, y = load_fashion_mnist_mini(subset="train", return_X_y=True)
-clf = VGGClassifier(width_ratio=4, image_size=32, hidden_units=64, max_epochs=1, random_state=0)
-clf.fit(X[:100], y[:100])
-weights = [value.numpy().tobytes() for value in clf.module_.state_dict().values()]
-print(clf.precision_, clf.memory_format_, hashlib.sha256(b"".join(weights)).hexdigest())
+default = VGGClassifier(width_ratio=4, image_size=32, hidden_units=64, max_epochs=1, random_state=0)
+random = VGGClassifier(
+    width_ratio=32, hidden_units=16, batch_size=16, max_epochs=2, augment="standard", random_state=3
+)
+for clf in default, random:
+    clf.fit(X[:100], y[:100])
+    weights = [value.numpy().tobytes() for value in clf.module_.state_dict().values()]
+    weights.append(clf.predict_proba(X[:50]).tobytes())
+    digest = hashlib.sha256(b"".join(weights)).hexdigest()
+    print(clf.precision_, clf.memory_format_, digest, end=" ")
+print()
 """
 
 
-def test_a_fresh_process_trains_the_same_network_by_default(tmp_path, capsys):
-    """With default settings and empty cache folders, beside a process that is busy: this one."""
+def test_a_fresh_process_trains_the_same_networks(tmp_path, capsys):
+    """With empty cache folders, beside a process that is busy: this one.
+
+    The fits are one with default settings, and one that draws numbers wherever it can; the global
+    generators of a fresh process, its hashes and what ran in it before are others.
+    """
     if not torch.backends.mkldnn.enabled:
         pytest.skip("oneDNN is switched off in this process, and would not be in a fresh one")
     folders = {name: str(tmp_path / name) for name in ("TORCH_HOME", "XDG_CACHE_HOME")}
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **folders}
     fresh = subprocess.Popen(
-        [sys.executable, "-c", FRESH_FIT], env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", FRESH_FITS], env=environment, stdout=subprocess.PIPE, text=True
     )
     while fresh.poll() is None:
-        exec(FRESH_FIT, {})
+        exec(FRESH_FITS, {})
     results = {*capsys.readouterr().out.splitlines(), *fresh.communicate()[0].splitlines()}
     assert fresh.returncode == 0
     assert len(results) == 1
