@@ -343,8 +343,8 @@ class GoogLeNetClassifier(ImageClassifier):
     ----------
     variant : {"auto", "paper", "torchvision"}, default="auto"
         "paper": without auxiliary heads. "torchvision": the form of torchvision, for its trained
-        weights; it takes images from 15 × 15 pixels. "auto": "torchvision" if `weights` are of
-        that form, else "paper".
+        weights; with the ImageNet stem, it takes images from 15 × 15 pixels. "auto":
+        "torchvision" if `weights` are of that form, else "paper".
     stem : {"auto", "imagenet", "small"}, default="auto"
         "imagenet": a 7 × 7 convolution of stride 2, and a pooling, for images of 96 pixels and
         more. "small": a 3 × 3 convolution that keeps the size, and no pooling. "auto": what
